@@ -100,14 +100,22 @@ int target_mark_set(const struct target *t, int fd, const struct target_mark *m)
 int target_mark_remove(const struct target *t, int fd);
 
 /*
- * Create a stub in a directory, in the order of D1.  -EEXIST: the name is taken (by
- * whatever; see target_stub_adoptable()).  A torn stub of ours found under
+ * Create a stub in a directory, in the order of D1.  -EEXIST: the name is taken by
+ * something that is finished.  A torn stub of ours found under
  * that name (reserved owner, no mark) is removed and made anew.
  * strip_acl: the directory has a default ACL (target_has_default_acl()).
  */
 int target_stub_create(struct target *t, int dirfd, const char *name, const struct target_attr *a,
 		       const struct target_mark *m, bool strip_acl, struct target_handle *out);
 bool target_has_default_acl(int dirfd);
+
+/* Is this a stub that is still being made, or was when the power went?  It has the reserved owner, which is
+ * replaced last.  Nobody but the maker may look at it: treat the name as not there yet. */
+bool target_is_torn(const struct target *t, const struct stat *st);
+/* Remove a torn leftover for which there is no object (any more). */
+int target_torn_remove(const struct target *t, int dirfd, const char *name);
+/* Give an adopted stub (mark, but no row: D1) all its metadata again. */
+int target_stub_redo(struct target *t, int fd, const struct target_attr *a);
 
 /* Give an existing inode a further name (hard link to be). */
 int target_link(const struct target *t, const struct target_handle *inode, int dirfd, const char *name);

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The holder: a hidden directory in the root of the target in which an object
+ * with undiscovered names keeps its last one (D5).
+ *
+ * A name goes there by rename, never by link + unlink: that lost the inode on
+ * btrfs after an fsync of the directory (FACTS).  Entries are named by oid.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/creds.h"
+
+struct entry_name {
+	char text[20];
+};
+
+static struct entry_name entry_name(uint64_t oid)
+{
+	struct entry_name n;
+
+	snprintf(n.text, sizeof n.text, "%016llx", (unsigned long long)oid);
+	return n;
+}
+
+static int open_holder(const struct target *t)
+{
+	int fd = openat(t->root, TARGET_HOLDER_NAME, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int make_holder(const struct target *t)
+{
+	int r = creds_set_fs(0, 0);
+
+	if (r)
+		return r;
+	if (mkdirat(t->root, TARGET_HOLDER_NAME, 0700) && errno != EEXIST)
+		return -errno;
+	return open_holder(t);
+}
+
+int target_holder_hide(struct target *t, int dirfd, const char *name, uint64_t oid)
+{
+	_cleanup_close_ int h = make_holder(t);
+
+	if (h < 0)
+		return h;
+	return renameat2(dirfd, name, h, entry_name(oid).text, RENAME_NOREPLACE) ? -errno : 0;
+}
+
+int target_holder_drop(struct target *t, uint64_t oid)
+{
+	_cleanup_close_ int h = open_holder(t);
+
+	if (h < 0)
+		return h;
+	return unlinkat(h, entry_name(oid).text, 0) ? -errno : 0;
+}
+
+int target_holder_has(struct target *t, uint64_t oid)
+{
+	_cleanup_close_ int h = open_holder(t);
+
+	if (h < 0)
+		return h == -ENOENT ? 0 : h;
+	if (!faccessat(h, entry_name(oid).text, F_OK, AT_SYMLINK_NOFOLLOW))
+		return 1;
+	return errno == ENOENT ? 0 : -errno;
+}
+
+int target_holder_remove_all(struct target *t)
+{
+	int h = open_holder(t);
+	_cleanup_closedir_ DIR *d = NULL;
+	struct dirent *de;
+
+	if (h < 0)
+		return h == -ENOENT ? 0 : h;
+	d = fdopendir(h);
+	if (!d) {
+		int r = -errno;
+
+		close(h);
+		return r;
+	}
+	while ((de = readdir(d)))
+		if (strcmp(de->d_name, ".") && strcmp(de->d_name, "..") &&
+		    unlinkat(dirfd(d), de->d_name, 0))
+			return -errno;
+	return unlinkat(t->root, TARGET_HOLDER_NAME, AT_REMOVEDIR) ? -errno : 0;
+}
