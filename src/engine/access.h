@@ -49,6 +49,8 @@ struct access_wait {
 	struct list link;	/* the engine's while parked */
 	void *owner;		/* the engine's while parked: where it is queued */
 	uint64_t since;		/* clock_mono() when parked; set by the engine */
+	uint8_t cond;		/* the engine's while parked: what is waited for */
+	uint64_t off, len;
 	pid_t pid;		/* who waits (status lines); set by the caller */
 };
 bool access_cancel(struct engine *en, struct access_wait *w);
@@ -74,7 +76,7 @@ bool access_content_recorded(struct eobj *o);
 
 /* ---- conditions ---- */
 
-/* The name is decided: it exists on the target now if the source has it and nobody claimed it
+/* The name is decided (a name that shows a torn stub, target_is_torn(), is not decided: treat it like ENOENT): it exists on the target now if the source has it and nobody claimed it
  * before; otherwise it does not.  For LOOKUP (after ENOENT on the target) and before creating. */
 int access_need_name(struct eobj *dir, const char *name, struct access_wait *w);
 /* Is the directory listed (a negative answer is then final and may be cached)? */
@@ -114,7 +116,7 @@ int access_change_begin(struct eobj *o, struct access_wait *w);
 int access_truncated(struct eobj *o, int fd, uint64_t new_size);
 void access_change_end(struct eobj *o);
 
-/* Before an application's change of content, size or times of an incomplete object, and before adding or removing a name in a directory that is
+/* Before an application's change of content, size or mtime (not: of atime alone) of an incomplete object, and before adding or removing a name in a directory that is
  * not complete: from now on DMM does not put the times back (D6).  mtime NULL = "now". fd may be O_PATH. 0 or -errno. */
 int access_times_taken(struct eobj *o, int fd, const struct timespec *mtime);
 /* After an application wrote (slow mode): keeps mtime for the end. */
