@@ -175,6 +175,15 @@ int catalog_reason_set(struct catalog *c, uint64_t oid, int code, const char *te
 int catalog_reason_get(struct catalog *c, uint64_t oid, int *code, char *text, size_t n);
 int catalog_event_add(struct catalog *c, uint64_t oid, const char *kind, const char *text);	/* bounded: the oldest go */
 
+struct catalog_event {
+	uint64_t id, oid;	/* id: increasing */
+	int64_t time;		/* seconds since 1970 */
+	char kind[48], text[640];
+};
+/* Events after *pos (an id; 0 starts), oldest first; *pos moves on.  *n = 0: no more. */
+int catalog_event_list(struct catalog *c, uint64_t *pos, struct catalog_event *out, unsigned max,
+		       unsigned *n);
+
 /* Housekeeping that may take long; call from a thread that nobody waits for: folds the WAL into the database. */
 int catalog_checkpoint(struct catalog *c);
 
