@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "migration.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "faults.h"
+#include "opcount.h"
+#include "paths.h"
+#include "preflight.h"
+#include "process.h"
+#include "statedir.h"
+
+#define RETRY_TRIES 5		/* of an object's error that may pass */
+#define WAIT_FOR_SOURCE_MS 3000
+
+/*
+ * Owners of half-made stubs (D1) are drawn from a range that no one hands
+ * out: above what distributions, systemd (524288..1879048191) and container
+ * managers use, and away from the 16- and 32-bit "nobody".
+ */
+#define RESERVED_ID_BASE 0xd0000000u
+#define RESERVED_ID_MASK 0x0fffffffu
+
+/* ---- names ---- */
+
+static int name_source(struct migration *m, struct err *e)
+{
+	const char *local;
+	int r = source_url_canonical(m->options->source, m->source_url, sizeof m->source_url, e);
+
+	if (r)
+		return r;
+	local = source_url_local_path(m->source_url);
+	if (local && paths_canonical(local, m->local_source, e))
+		return err_wrap(e, "source");
+	return 0;
+}
+
+static int name_state(struct migration *m, struct err *e)
+{
+	if (m->options->state) {
+		int r = paths_canonical_new(m->options->state, m->state, e);
+
+		if (r)
+			return err_wrap(e, "state directory");
+	} else {
+		statedir_default(m->target_path, m->state);
+	}
+	return statedir_check(m->state, m->target_path,
+			      m->local_source[0] ? m->local_source : NULL, e);
+}
+
+static int busy(struct migration *m, struct err *e)
+{
+	pid_t pid = process_worker_of(m->target_path);
+
+	if (!pid)
+		return err_set(e, EBUSY, "the target %s is already being migrated",
+			       m->target_path);
+	return err_set(e, EBUSY, "the target %s is already being migrated by process %d",
+		       m->target_path, (int)pid);
+}
+
+static int clean_dead_mount(struct migration *m, struct err *e)
+{
+	int r = fusefs_probe_mount(m->target_path);
+
+	if (r < 0)
+		return err_sys(e, r, "cannot tell what is mounted on %s", m->target_path);
+	if (r == 1)
+		return busy(m, e);
+	if (r == 0)
+		return 0;
+	r = fusefs_clean_dead(m->target_path, e);
+	if (!r)
+		events_emit(m->events, CHANNEL_NOTE, "cleaned-dead-mount",
+			    json_pack("{s:o}", "target", events_text(m->target_path)));
+	return r;
+}
+
+int migration_name(struct migration *m, struct err *e)
+{
+	int r = preflight_host(e);
+
+	if (!r)
+		r = name_source(m, e);
+	if (!r && paths_canonical(m->options->target, m->target_path, e))
+		r = err_wrap(e, "target");
+	if (!r)
+		r = clean_dead_mount(m, e);
+	if (!r)
+		r = preflight_directory(m->target_path, e);
+	if (!r)
+		r = name_state(m, e);
+	if (r)
+		return r;
+	events_emit(m->events, CHANNEL_FINAL, "starting",
+		    json_pack("{s:i, s:s, s:o, s:o, s:o}", "pid", (int)getpid(),
+			      "version", DMM_VERSION, "source", events_text(m->source_url),
+			      "target", events_text(m->target_path),
+			      "state", events_text(m->state)));
+	return 0;
+}
+
+/* ---- catalog ---- */
+
+static enum catalog_phase read_phase(struct catalog *c)
+{
+	uint8_t v[8] = { 0 };
+	size_t n = sizeof v;
+
+	/* little-endian number of any width; none: not begun */
+	return catalog_meta_get(c, "phase", v, &n) ? CATALOG_RUNNING : (enum catalog_phase)v[0];
+}
+
+static void use_id(struct migration *m, const struct catalog_identity *is)
+{
+	struct target_id id = { .reserved_id = is->reserved_id };
+
+	memcpy(id.migration, is->migration, sizeof id.migration);
+	target_set_id(m->target, &id);
+}
+
+static int open_catalog(struct migration *m, struct err *e)
+{
+	struct catalog_identity is = { 0 };
+	bool created;
+	int r = catalog_open(m->state, false, &is, &m->catalog, &created, e);
+
+	if (r == -EBUSY && process_worker_of(m->target_path))
+		return busy(m, e);
+	if (r)
+		return r;
+	r = preflight_identity(&is, m->source_url, m->target_path, m->state, e);
+	if (r)
+		return r;
+	m->continued = true;
+	m->phase = read_phase(m->catalog);
+	use_id(m, &is);
+	return 0;
+}
+
+static int make_catalog(struct migration *m, struct err *e)
+{
+	struct catalog_identity is = { 0 };
+	bool created;
+	int r;
+
+	if (getrandom(is.migration, sizeof is.migration, 0) != sizeof is.migration ||
+	    getrandom(&is.reserved_id, sizeof is.reserved_id, 0) != sizeof is.reserved_id)
+		return err_sys(e, errno, "random numbers");
+	is.reserved_id = RESERVED_ID_BASE + (is.reserved_id & RESERVED_ID_MASK);
+	snprintf(is.source, sizeof is.source, "%s", m->source_url);
+	snprintf(is.target, sizeof is.target, "%s", m->target_path);
+	r = statedir_make(m->state, e);
+	if (!r)
+		r = catalog_open(m->state, true, &is, &m->catalog, &created, e);
+	if (!r)
+		use_id(m, &is);
+	return r;
+}
+
+/* ---- source ---- */
+
+/* The network may come up after us when a migration goes on at boot. */
+static bool may_come_back(int r)
+{
+	return r == -ECONNREFUSED || r == -ETIMEDOUT || r == -EHOSTUNREACH || r == -EHOSTDOWN ||
+	       r == -ENETUNREACH || r == -ENETDOWN || r == -ECONNRESET || r == -ECONNABORTED ||
+	       r == -EPIPE || r == -EAGAIN || r == -ENOTCONN;
+}
+
+static int open_back_end(struct migration *m, struct source **out, struct err *e)
+{
+	bool told = false;
+
+	for (;;) {
+		int r = source_open(m->source_url, out, e);
+
+		if (!r && told)
+			events_emit(m->events, CHANNEL_NOTE, "source-back",
+				    events_fields_text("the source answers"));
+		if (!r || !m->continued || !may_come_back(r))
+			return r;
+		if (!told)
+			events_emit(m->events, CHANNEL_NOTE, "source-trouble",
+				    events_fields_text(e->text));
+		told = true;
+		monitor_sleep(m->monitor, WAIT_FOR_SOURCE_MS);
+	}
+}
+
+static int open_source(struct migration *m, struct err *e)
+{
+	struct source *s;
+	int r = open_back_end(m, &s, e);
+
+	if (r)
+		return r;
+	m->source = s;
+	if ((s = opcount_new(m->source)))
+		m->opcount = m->source = s;
+	if (s && (s = source_fault(m->source)))
+		m->fault = m->source = s;
+	if (s && (s = source_retry(m->source, RETRY_TRIES)))
+		m->source = s;
+	if (s && (s = source_throttle(m->source)))
+		m->source = s;
+	if (!s)
+		return err_sys(e, ENOMEM, "source");
+	return faults_apply(m->fault, m->options->faults, e);
+}
+
+static void reload_faults(void *arg)
+{
+	struct migration *m = arg;
+	struct err e = { 0 };
+
+	if (faults_apply(m->fault, m->options->faults, &e))
+		log_warn("%s", e.text);
+}
+
+/* ---- up ---- */
+
+int migration_open(struct migration *m, struct err *e)
+{
+	const char *local = m->local_source[0] ? m->local_source : NULL;
+	int r = preflight_apart(local, m->target_path, e);
+
+	if (!r)
+		r = target_open(m->target_path, &m->target, e);
+	if (r == -EBUSY)
+		return busy(m, e);
+	if (r)
+		return r;
+	if (statedir_has_catalog(m->state))
+		r = open_catalog(m, e);
+	else
+		r = preflight_fresh(m->target, m->target_path, e);
+	if (r || m->phase == CATALOG_DETACHED)
+		return r;
+	r = open_source(m, e);
+	if (!r && !m->catalog)
+		r = make_catalog(m, e);
+	return r;
+}
+
+static void on_engine_event(void *arg, const struct engine_event *ev)
+{
+	static const char *const level[] = { "error", "warn", "info", "debug" };
+	struct migration *m = arg;
+
+	events_emit(m->events, CHANNEL_NOTE, ev->kind,
+		    json_pack("{s:s, s:I, s:o}", "level", level[ev->level & 3],
+			      "oid", (json_int_t)ev->oid, "text", events_text(ev->text)));
+}
+
+static int make_engine(struct migration *m, struct err *e)
+{
+	struct engine_config cfg = {
+		.catalog = m->catalog,
+		.target = m->target,
+		.source = m->source,
+		.whole_file_limit = m->options->whole_file_limit,
+		.hold_background = m->options->hold_background,
+	};
+
+	return engine_create(&cfg, on_engine_event, m, &m->engine, e);
+}
+
+/* The raw root is closed before the first stub can come, durably. */
+static int guard_root(struct migration *m, struct err *e)
+{
+	int r = target_root_guard(m->target);
+
+	if (!r && fsync(target_root_fd(m->target)))
+		r = -errno;
+	return r ? err_sys(e, r, "cannot close the raw target directory %s", m->target_path) : 0;
+}
+
+static int start_mount(struct migration *m, struct err *e)
+{
+	struct fusefs_config cfg = {
+		.target = m->target,
+		.engine = m->engine,
+		.mountpoint = m->target_path,
+		.fsname = m->source_url,
+		.no_passthrough = m->options->no_passthrough,
+	};
+
+	return fusefs_start(&cfg, &m->fusefs, e);
+}
+
+static void say_mounted(struct migration *m)
+{
+	struct fusefs_status s;
+
+	fusefs_status(m->fusefs, &s);
+	events_emit(m->events, CHANNEL_FINAL, "mounted",
+		    json_pack("{s:o, s:b, s:b, s:b}", "target", events_text(m->target_path),
+			      "continued", m->continued, "passthrough", s.passthrough,
+			      "resend", s.resend));
+	if (m->options->hold_background)
+		events_emit(m->events, CHANNEL_NOTE, "background-held", NULL);
+}
+
+int migration_mount(struct migration *m, struct err *e)
+{
+	int r;
+
+	monitor_touch(m->monitor);
+	r = make_engine(m, e);
+	if (!r)
+		r = guard_root(m, e);
+	if (!r)
+		r = start_mount(m, e);
+	if (!r)
+		r = engine_start(m->engine, e);
+	if (r)
+		return r;
+	say_mounted(m);
+	monitor_set_phase(m->monitor, MONITOR_MIGRATING);
+	monitor_on_reload(m->monitor, reload_faults, m);
+	monitor_watch(m->monitor, &(struct status_view){ .engine = m->engine,
+							 .fusefs = m->fusefs,
+							 .opcount = m->opcount });
+	return 0;
+}
+
+/* ---- down ---- */
+
+void migration_close(struct migration *m)
+{
+	monitor_unwatch(m->monitor);
+	if (m->engine)
+		engine_interrupt(m->engine);
+	if (m->fusefs)
+		fusefs_stop(m->fusefs);
+	source_close(m->source);
+	if (m->engine)
+		engine_stop(m->engine);
+	if (m->fusefs)
+		fusefs_free(m->fusefs);
+	if (m->engine)
+		engine_free(m->engine);
+	if (m->catalog)
+		catalog_close(m->catalog);
+	target_close(m->target);
+	m->fusefs = NULL;
+	m->source = m->fault = m->opcount = NULL;
+	m->engine = NULL;
+	m->catalog = NULL;
+	m->target = NULL;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * What `dmm run` tells its worker: the private contract of the two programs.
+ *
+ *   dmm-worker --channel-fd N [--status-ms N] [--state DIR] [--whole-file-limit BYTES]
+ *              [--exit-when-detached] SOURCE TARGET
+ *
+ * DIR and TARGET are absolute: the worker leaves its working directory.
+ * For tests, from the environment: DMM_SOURCE_FAULTS (rules of the fault decorator, or @FILE; read
+ * again on SIGHUP), DMM_TEST_HOLD_BACKGROUND=1, DMM_LOG=debug, DMM_TEST_NO_PASSTHROUGH=1.
+ */
+#ifndef DMM_WORKER_OPTIONS_H
+#define DMM_WORKER_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/* Exit statuses; `dmm` checks them against the final event (doc/events.md). */
+enum { WORKER_DONE = 0, WORKER_FAILED = 1, WORKER_USAGE = 2, WORKER_STOPPED = 3 };
+
+#define OPTIONS_WHOLE_FILE_LIMIT (8u << 20)	/* default of --whole-file-limit, bytes */
+
+struct options {
+	int channel_fd;
+	unsigned status_ms;		/* between status events */
+	const char *state;		/* NULL: the default place */
+	uint64_t whole_file_limit;	/* bytes */
+	bool exit_when_detached;
+	const char *source, *target;	/* as given; point into argv */
+	const char *faults;		/* NULL: none */
+	bool hold_background, no_passthrough, debug;
+};
+
+int options_parse(struct options *o, int argc, char **argv, struct err *e);
+
+#endif
