@@ -189,7 +189,7 @@ class _Comparison:
             return
         since = self.rules.mtime_since
         if since is not None and sa.st_mtime_ns >= since * 10**9:
-            if abs(sa.st_mtime_ns - sb.st_mtime_ns) > 30 * 10**9 and sb.st_mtime_ns < since * 10**9:
+            if abs(sa.st_mtime_ns - sb.st_mtime_ns) > 60 * 10**9 or sb.st_mtime_ns < since * 10**9:
                 self.result.add(path, "mtime %d was set by the application, on the target %d" % (sa.st_mtime_ns, sb.st_mtime_ns))
             return
         self._time(path, "mtime", sa.st_mtime_ns, sb.st_mtime_ns)

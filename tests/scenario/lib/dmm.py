@@ -104,6 +104,10 @@ class Dmm:
         now = time.monotonic()
         return self.wait_for("status", timeout, lambda e: e["_at"] > now + 0.05)
 
+    def phase(self):
+        """What the last status line said."""
+        return (self.find("status") or {"phase": "starting"})["phase"]
+
     def source_ops(self, settle=1.2):
         """Requests to the source so far, {"demand": {...}, "background": {...}}."""
         time.sleep(settle)

@@ -29,6 +29,7 @@ class LoopFs:
     def __init__(self, work, kind, size="20G", name="fs"):
         self.kind = kind
         self.dir = tempfile.mkdtemp(prefix=name + "-", dir=str(work))
+        os.chmod(self.dir, 0o755)	# other users' programs work on the mounts, too
         self.image = self.dir + "/image"
         self.path = self.dir + "/" + name
         self.device = None
