@@ -30,7 +30,7 @@
 #include <errno.h>
 #include <sys/stat.h>
 
-#define VACUUM_PAGES 2048	/* given back at most, a checkpoint */
+#define VACUUM_PAGES 512	/* given back at most, a checkpoint */
 
 /* Give free pages at the end back to the file system, once they are worth it: lists shrink, files do not. */
 static int vacuum(struct catalog *c)

@@ -76,6 +76,11 @@ unsigned catalog_codec_list(uint32_t attr)
 	return attr >> 20 & 7;
 }
 
+unsigned catalog_codec_priority(uint32_t attr)
+{
+	return attr >> 12 & 255;
+}
+
 /* The list follows from type and state. */
 uint32_t catalog_codec_relist(uint32_t attr)
 {

@@ -4,8 +4,8 @@
  *
  * The lists are one partial index over (list, priority, oid) of objects that
  * are not terminal: it shrinks as work is done, and a position is a key in it, so that
- * every page costs what it returns.  Intents have a small index of their own, because
- * such an object is on another list as well.
+ * every page costs what it returns.  Intents are in a small table of their own, because
+ * such an object is on another list as well, and few objects ever have one.
  *
  * A page is read priority by priority, each an equality on the index: a
  * comparison of (priority, oid) pairs would leave the choice of the plan to SQLite.
@@ -13,6 +13,32 @@
 #include "internal.h"
 
 #include <errno.h>
+
+static bool intends(uint32_t attr)
+{
+	return attr & CATALOG_F_INTENT_DELETE && catalog_codec_list(attr) != ATTR_LIST_NONE;
+}
+
+static int change_intent(struct catalog *c, enum catalog_stmt which, uint64_t oid, uint32_t attr)
+{
+	sqlite3_stmt *s = catalog_stmt_of(c, which);
+
+	sqlite3_bind_int64(s, 1, catalog_codec_priority(attr));
+	sqlite3_bind_int64(s, 2, (int64_t)oid);
+	return catalog_stmt_run(c, s);
+}
+
+/* Keep the table of intents in step with a row; old_attr 0: it is new. */
+int catalog_list_intent(struct catalog *c, uint64_t oid, uint32_t old_attr, uint32_t attr)
+{
+	int r = 0;
+
+	if (!((old_attr | attr) & CATALOG_F_INTENT_DELETE))
+		return 0;
+	if (intends(old_attr))
+		r = change_intent(c, STMT_INTENT_DEL, oid, old_attr);
+	return !r && intends(attr) ? change_intent(c, STMT_INTENT_ADD, oid, attr) : r;
+}
 
 struct cursor {
 	enum catalog_stmt rows, next;

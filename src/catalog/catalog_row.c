@@ -29,24 +29,16 @@ static int exists(struct catalog *c, const struct catalog_row *row)
 	return r == 1 ? -EEXIST : r;
 }
 
-static int oid_exists(struct catalog *c, uint64_t oid)
-{
-	sqlite3_stmt *s = catalog_stmt_of(c, STMT_OBJECT_ATTR);
-	int r;
-
-	sqlite3_bind_int64(s, 1, (int64_t)oid);
-	r = catalog_stmt_step(c, s);
-	if (r == 1)
-		catalog_stmt_done(s);
-	return r == 1 ? -EEXIST : r;
-}
-
 static void bind_checksum(sqlite3_stmt *s, const struct catalog_row *row)
 {
+	static const uint8_t room[sizeof row->checksum];
+
 	if (row->has_checksum)
 		sqlite3_bind_blob(s, 9, row->checksum, sizeof row->checksum, SQLITE_STATIC);
 	else if (row->type == CATALOG_REG)
-		sqlite3_bind_zeroblob(s, 9, sizeof row->checksum);
+		sqlite3_bind_blob(s, 9, room, sizeof room, SQLITE_STATIC);
+	else
+		sqlite3_bind_null(s, 9);
 }
 
 static int insert(struct catalog *c, const struct catalog_row *row)
@@ -62,11 +54,9 @@ static int insert(struct catalog *c, const struct catalog_row *row)
 	sqlite3_bind_int64(s, 5, (int64_t)row->size);
 	catalog_codec_bind_time(s, 6, &row->mtime);
 	catalog_codec_bind_time(s, 7, &row->ctime);
-	if (row->handle_len)
-		sqlite3_bind_blob(s, 8, row->handle, row->handle_len, SQLITE_STATIC);
+	sqlite3_bind_blob(s, 8, row->handle_len ? row->handle : NULL, row->handle_len, SQLITE_STATIC);
 	bind_checksum(s, row);
-	if (n)
-		sqlite3_bind_blob(s, 10, extra, (int)n, SQLITE_STATIC);
+	sqlite3_bind_blob(s, 10, n ? extra : NULL, (int)n, SQLITE_STATIC);
 	return catalog_stmt_run(c, s);
 }
 
@@ -94,19 +84,19 @@ static int add(struct catalog *c, const struct catalog_row *row)
 {
 	int r = exists(c, row);
 
-	if (!r)
-		r = oid_exists(c, row->oid);
 	if (r)
 		return r;
 	if (!c->now.fsid_known) {
 		c->now.fsid = row->fsid;
 		c->now.fsid_known = true;
 	}
-	r = insert(c, row);
+	r = insert(c, row);	/* -EEXIST: the oid */
 	if (!r)
 		r = insert_name(c, row);
 	if (!r)
 		r = catalog_link_enter(c, row);
+	if (!r)
+		r = catalog_list_intent(c, row->oid, 0, catalog_codec_attr(row));
 	if (!r)
 		count(&c->now.counters, row);
 	return r;

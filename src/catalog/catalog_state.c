@@ -26,13 +26,17 @@ static int look(struct catalog *c, uint64_t oid, uint32_t *attr, uint64_t *size)
 	return catalog_codec_state(*attr) < CATALOG_STATE_COUNT ? 0 : -EUCLEAN;
 }
 
-static int set_attr(struct catalog *c, uint64_t oid, uint32_t attr)
+static int set_attr(struct catalog *c, uint64_t oid, uint32_t old, uint32_t attr)
 {
 	sqlite3_stmt *s = catalog_stmt_of(c, STMT_OBJECT_SET_ATTR);
+	int r;
 
+	if (attr == old)
+		return 0;
 	sqlite3_bind_int64(s, 1, (int64_t)oid);
 	sqlite3_bind_int64(s, 2, attr);
-	return catalog_stmt_run(c, s);
+	r = catalog_stmt_run(c, s);
+	return r ? r : catalog_list_intent(c, oid, old, attr);
 }
 
 static void book(struct catalog_counters *k, uint32_t attr, uint64_t size, bool in)
@@ -65,7 +69,7 @@ static int move(struct catalog *c, uint64_t oid, unsigned from_mask, unsigned to
 	next = catalog_codec_with_state(attr, to);
 	if (next == attr)
 		return 0;
-	r = set_attr(c, oid, next);
+	r = set_attr(c, oid, attr, next);
 	if (r)
 		return r;
 	book(&c->now.counters, attr, size, false);
@@ -93,8 +97,8 @@ static int set_checksum(struct catalog *c, uint64_t oid, const uint8_t checksum[
 	uint64_t size;
 	int r = look(c, oid, &attr, &size);
 
-	if (r)
-		return r;
+	if (r || attr & CATALOG_F_MODIFIED)
+		return r;	/* void anyhow */
 	sqlite3_bind_int64(s, 1, (int64_t)oid);
 	sqlite3_bind_int64(s, 2, attr | ATTR_HAS_CHECKSUM);
 	sqlite3_bind_blob(s, 3, checksum, 16, SQLITE_STATIC);
@@ -127,8 +131,8 @@ int catalog_set_flags(struct catalog *c, uint64_t oid, unsigned set, unsigned cl
 	if (r)
 		return r;
 	r = look(c, oid, &attr, &size);
-	if (!r && with_flags(attr, set, clear) != attr)
-		r = set_attr(c, oid, with_flags(attr, set, clear));
+	if (!r)
+		r = set_attr(c, oid, attr, with_flags(attr, set, clear));
 	return catalog_commit_leave(c, r);
 }
 
@@ -141,8 +145,8 @@ int catalog_set_priority(struct catalog *c, uint64_t oid, uint8_t priority)
 	if (r)
 		return r;
 	r = look(c, oid, &attr, &size);
-	if (!r && catalog_codec_with_priority(attr, priority) != attr)
-		r = set_attr(c, oid, catalog_codec_with_priority(attr, priority));
+	if (!r)
+		r = set_attr(c, oid, attr, catalog_codec_with_priority(attr, priority));
 	return catalog_commit_leave(c, r);
 }
 
@@ -156,8 +160,7 @@ static int write_promise(struct catalog *c, const struct catalog_row *row)
 	sqlite3_bind_int64(s, 2, (int64_t)row->size);
 	catalog_codec_bind_time(s, 3, &row->mtime);
 	catalog_codec_bind_time(s, 4, &row->ctime);
-	if (n)
-		sqlite3_bind_blob(s, 5, extra, (int)n, SQLITE_STATIC);
+	sqlite3_bind_blob(s, 5, n ? extra : NULL, (int)n, SQLITE_STATIC);
 	return catalog_stmt_run(c, s);
 }
 

@@ -7,7 +7,8 @@
  * Errors: SQLite rolls a transaction back by itself on some failures (full
  * disk, I/O error).  Statements after that would each commit alone.  So any
  * failure of SQLite inside a transaction marks it (tx_err), and a marked
- * transaction accepts nothing more and can only be rolled back.
+ * transaction accepts nothing more and can only be rolled back.  The exception
+ * is a violated key (-EEXIST): that undoes its one statement only.
  */
 #include "internal.h"
 
@@ -48,11 +49,13 @@ static const char *const text[STMT_COUNT] = {
 		" WHERE attr<" ATTR_WAITING " AND attr>>12=?1 AND oid>?2 ORDER BY oid LIMIT ?3",
 	[STMT_LIST_NEXT] = "SELECT attr>>12 FROM object WHERE attr<" ATTR_WAITING
 		" AND attr>>12>?1 ORDER BY attr>>12 LIMIT 1",
-	[STMT_LIST_INTENTS] = "SELECT " OBJECT_COLUMNS " FROM object"
-		" WHERE attr<" ATTR_WAITING " AND attr&1 AND (attr>>12)&255=?1 AND oid>?2"
-		" ORDER BY oid LIMIT ?3",
-	[STMT_LIST_INTENTS_NEXT] = "SELECT (attr>>12)&255 FROM object WHERE attr<" ATTR_WAITING
-		" AND attr&1 AND (attr>>12)&255>?1 ORDER BY (attr>>12)&255 LIMIT 1",
+	[STMT_LIST_INTENTS] = "SELECT o.oid,o.parent,o.name,o.attr,o.size,o.mtime,o.ctime,o.handle,"
+		"o.checksum,o.extra FROM intent i CROSS JOIN object o ON o.oid=i.oid"
+		" WHERE i.priority=?1 AND i.oid>?2 ORDER BY i.oid LIMIT ?3",
+	[STMT_LIST_INTENTS_NEXT] = "SELECT priority FROM intent WHERE priority>?1"
+		" ORDER BY priority LIMIT 1",
+	[STMT_INTENT_ADD] = "INSERT INTO intent(priority,oid) VALUES(?1,?2)",
+	[STMT_INTENT_DEL] = "DELETE FROM intent WHERE priority=?1 AND oid=?2",
 	[STMT_RANGE_TOUCHING] = "SELECT start,stop FROM range WHERE oid=?1 AND start<=?2"
 		" ORDER BY start DESC LIMIT 1",
 	[STMT_RANGE_ADD] = "INSERT INTO range(oid,start,stop) VALUES(?1,?2,?3)",
@@ -129,10 +132,10 @@ sqlite3_stmt *catalog_stmt_of(struct catalog *c, enum catalog_stmt which)
 	return c->stmt[which];
 }
 
+/* Bindings stay: whoever uses a statement binds all of its parameters. */
 void catalog_stmt_done(sqlite3_stmt *s)
 {
 	sqlite3_reset(s);
-	sqlite3_clear_bindings(s);
 }
 
 int catalog_stmt_step(struct catalog *c, sqlite3_stmt *s)
@@ -141,8 +144,12 @@ int catalog_stmt_step(struct catalog *c, sqlite3_stmt *s)
 
 	if (rc == SQLITE_ROW)
 		return 1;
+	if (rc == SQLITE_DONE) {
+		sqlite3_reset(s);
+		return 0;
+	}
 	r = catalog_stmt_errno(c, rc);
-	if (r && c->in_tx && !c->tx_err)
+	if (r && r != -EEXIST && c->in_tx && !c->tx_err)
 		c->tx_err = r;
 	catalog_stmt_done(s);
 	return r;

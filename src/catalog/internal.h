@@ -58,6 +58,7 @@ enum catalog_stmt {
 	STMT_NAME_ADD, STMT_NAME_FIND,
 	STMT_LINK_ADD, STMT_LINK_FIND, STMT_ALIAS_ADD, STMT_ALIAS_COUNT,
 	STMT_LIST, STMT_LIST_NEXT, STMT_LIST_INTENTS, STMT_LIST_INTENTS_NEXT,
+	STMT_INTENT_ADD, STMT_INTENT_DEL,
 	STMT_RANGE_TOUCHING, STMT_RANGE_ADD, STMT_RANGE_DEL, STMT_RANGE_DROP, STMT_RANGE_ALL,
 	STMT_REASON_SET, STMT_REASON_GET, STMT_REASON_DEL,
 	STMT_EVENT_ADD, STMT_EVENT_TRIM, STMT_EVENT_LIST,
@@ -162,6 +163,7 @@ uint32_t catalog_codec_relist(uint32_t attr);
 unsigned catalog_codec_type(uint32_t attr);
 unsigned catalog_codec_state(uint32_t attr);
 unsigned catalog_codec_list(uint32_t attr);
+unsigned catalog_codec_priority(uint32_t attr);
 uint32_t catalog_codec_with_state(uint32_t attr, unsigned state);
 uint32_t catalog_codec_with_priority(uint32_t attr, unsigned priority);
 int64_t catalog_codec_name_key(uint64_t parent, const char *name, size_t n);
@@ -173,6 +175,9 @@ int catalog_codec_row(const struct catalog *c, sqlite3_stmt *s, struct catalog_r
 int catalog_meta_load(struct catalog *c);
 int catalog_meta_store(struct catalog *c);
 int catalog_meta_number(struct catalog *c, const char *name, uint64_t value);
+
+/* catalog_list.c */
+int catalog_list_intent(struct catalog *c, uint64_t oid, uint32_t old_attr, uint32_t attr);
 
 /* catalog_link.c */
 int catalog_link_enter(struct catalog *c, const struct catalog_row *row);
