@@ -62,7 +62,6 @@ def _prepare(path):
     for name, data in (("small", _SMALL), ("large", _LARGE), ("other", b"other\n"), ("exec", b"#!/bin/sh\necho ran \"$@\"\n")):
         with open(path + "/" + name, "wb") as f:
             f.write(data)
-        os.utime(path + "/" + name, (1000000000, 1000000000))
     os.chmod(path + "/exec", 0o755)
     os.link(path + "/small", path + "/small too")
     os.symlink("small", path + "/symlink")
@@ -71,8 +70,10 @@ def _prepare(path):
         with open(path + "/sub/%d" % i, "w") as f:
             f.write("%d" % i)
     os.mkdir(path + "/empty")
-    for name in ("sub", "empty", ""):
-        os.utime(path + "/" + name, (1000000001, 1000000001))
+    for directory, subdirectories, files in os.walk(path, topdown=False):
+        for name in files:
+            os.utime(os.path.join(directory, name), (1000000000, 1000000000), follow_symlinks=False)
+        os.utime(directory, (1000000001, 1000000001))
 
 
 def fails(code, function, *args, **kwargs):
