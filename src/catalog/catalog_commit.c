@@ -92,7 +92,7 @@ static void make_room(struct catalog *c)
 /* Under both locks.  *ticket is what to wait for. */
 static int end_transaction(struct catalog *c, uint64_t *ticket)
 {
-	int r = c->tx_err;
+	int r = c->tx_err ? c->tx_err : catalog_flush_poisoned(c) ? -EIO : 0;
 
 	if (!r && memcmp(&c->now, &c->before, sizeof c->now))
 		r = catalog_meta_store(c);
