@@ -26,7 +26,8 @@
  * let them pass.  The caller bounds the number of requests in flight.
  *
  * Errors are -errno of the object: -ENOENT, -EACCES, -ESTALE (the handle is
- * no longer known: look the path up again), -ENOTDIR, -EIO, -EPROTO (the
+ * no longer known: look the path up again; from READDIR also: the cookie is no
+ * longer known, list from the start), -ENOTDIR, -EIO, -EPROTO (the
  * server's answer makes no sense), -ENAMETOOLONG ...  A transport failure is
  * not an error; it is waited out.  -ECANCELED: the source is being closed.
  *
@@ -196,6 +197,10 @@ void source_close(struct source *s);
  * Retry decorator: an error of the object that may pass (-EIO, -EAGAIN
  * (NFS JUKEBOX/DELAY), -ETIMEDOUT, -EPROTO, -ENOMEM) is tried again with growing pauses,
  * `tries` times in all, then passed up.  Takes ownership of below.
+ *
+ * This and the other decorators return NULL without memory (below is closed
+ * then).  While a decorator has a request in hand, req->done and req->user are
+ * its own; they are the submitter's again inside done().
  */
 struct source *source_retry(struct source *below, unsigned tries);
 
