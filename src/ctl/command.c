@@ -61,7 +61,7 @@ static int usage_error(const struct command *c, const char *what)
 {
 	char line[1024];
 
-	fprintf(stderr, "dmm %s: %s\nusage: %s\n", c->name, what,
+	fprintf(stderr, "dmm %s: %s; usage: %s\n", c->name, what,
 		command_synopsis(c, line, sizeof line));
 	return EXITS_USAGE;
 }
