@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * From an inode of the target to what the kernel is told about it.
+ *
+ * Invariants:
+ *   - Every stat that leaves this module has passed access_overlay_stat(), so an
+ *     incomplete object looks as it does on the source.
+ *   - An inode's mark is read before its node may be taken for complete; a
+ *     node once complete stays so (D4) and is never asked about again.
+ *   - Attributes are cached for ever, except of inodes ever opened for writing
+ *     in passthrough (FACTS: mmap writes) and during detach.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+
+#include "base/creds.h"
+#include "base/log.h"
+#include "internal.h"
+#include "open.h"
+
+int attr_open_node(struct fusefs *f, const struct node *n, int flags)
+{
+	int fd = target_open_handle(f->target, &n->handle, flags | O_CLOEXEC);
+
+	return fd == -ESTALE ? -ENOENT : fd;	/* deleted, and only a cwd or O_PATH descriptor still names it */
+}
+
+void attr_fd_path(char buf[32], int fd)
+{
+	snprintf(buf, 32, "/proc/self/fd/%d", fd);
+}
+
+double attr_timeout(struct fusefs *f, const struct node *n)
+{
+	return f->detaching || n->flags & NODE_WRITTEN ? 0 : FS_FOREVER;
+}
+
+int attr_stat(struct request *r, int fd, struct eobj *o, struct stat *st)
+{
+	(void)r;
+	if (fstatat(fd, "", st, AT_EMPTY_PATH))
+		return -errno;
+	if (o)
+		access_overlay_stat(o, st);
+	return 0;
+}
+
+int attr_open_child(int dirfd, const char *name, int flags)
+{
+	struct open_how how = { .flags = (uint64_t)(flags | O_NOFOLLOW | O_CLOEXEC),
+				.resolve = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS };
+	long fd = syscall(SYS_openat2, dirfd, name, &how, sizeof how);
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
+bool attr_hidden(const struct fusefs *f, fuse_ino_t dir, const char *name)
+{
+	(void)f;
+	return dir == FUSE_ROOT_ID && !strcmp(name, TARGET_HOLDER_NAME);
+}
+
+int attr_object_of(struct request *r, unsigned slot, struct eobj *dir, const char *name, int fd,
+		   const struct target_handle *h)
+{
+	struct fusefs *f = r->f;
+	struct target_mark m;
+	struct node *n;
+	int rc;
+
+	if (!f->engine || r->have[slot])
+		return 0;
+	n = node_by_id(f->nodes, node_find(f->nodes, h));
+	if (n) {
+		struct eobj *o = node_object(f->nodes, n);
+
+		if (o || n->flags & NODE_COMPLETE) {
+			r->obj[slot] = o;
+			r->have[slot] = true;
+			return 0;
+		}
+	}
+	rc = target_mark_get(f->target, fd, &m);
+	if (rc == -ENODATA) {
+		r->have[slot] = true;
+		return 0;
+	}
+	if (rc < 0) {
+		log_warn("an inode of the target carries a mark that cannot be used: %s", strerror(-rc));
+		return -EIO;
+	}
+	rc = access_attach(f->engine, dir, dir ? name : NULL, &m, h, &r->obj[slot], &r->wait);
+	if (!rc)
+		r->have[slot] = true;
+	return rc == -ESTALE ? -EIO : rc;
+}
+
+int attr_entry(struct request *r, int fd, const struct target_handle *h, struct eobj *o,
+	       struct fuse_entry_param *e)
+{
+	struct fusefs *f = r->f;
+	struct node *n;
+	int rc;
+
+	memset(e, 0, sizeof *e);
+	rc = attr_stat(r, fd, o, &e->attr);
+	if (rc)
+		return rc;
+	rc = node_intern(f->nodes, h, &e->ino);
+	if (rc)
+		return rc;
+	n = node_by_id(f->nodes, e->ino);
+	if (f->engine)
+		node_set_object(f->nodes, n, o ? access_ref(o) : NULL);
+	e->generation = n->generation;
+	e->attr_timeout = attr_timeout(f, n);
+	e->entry_timeout = f->detaching ? 0 : FS_FOREVER;
+	return 0;
+}
+
+void attr_reply_entry(struct request *r, const struct fuse_entry_param *e)
+{
+	if (fuse_reply_entry(r->req, e) == -ENOENT)
+		node_forget(r->f->nodes, e->ino, 1);
+}
+
+/* As the VFS does for a caller without CAP_FSETID. */
+int attr_kill_suidgid(int fd)
+{
+	struct stat st;
+	mode_t m;
+	char p[32];
+
+	if (fstatat(fd, "", &st, AT_EMPTY_PATH))
+		return -errno;
+	m = st.st_mode & 07777 & ~(mode_t)S_ISUID;
+	if (m & S_IXGRP)
+		m &= ~(mode_t)S_ISGID;
+	if (m == (st.st_mode & 07777))
+		return 0;
+	attr_fd_path(p, fd);
+	return chmod(p, m) ? -errno : 0;
+}
+
+/* ---- LOOKUP ---- */
+
+static int lookup_negative(struct request *r, struct eobj *dir)
+{
+	struct fuse_entry_param e = { .entry_timeout = FS_FOREVER };
+
+	if (r->f->detaching || (dir && !access_listed(dir)))
+		return -ENOENT;		/* not to be cached */
+	fuse_reply_entry(r->req, &e);
+	return DONE;
+}
+
+/* ".": the node itself, "..": its parent; of nodes that an NFS server remembers. */
+static int lookup_open(struct request *r)
+{
+	_cleanup_close_ int pfd = attr_open_node(r->f, r->node, O_PATH);
+	bool dot = !strcmp(r->name, "."), up = !strcmp(r->name, "..");
+
+	if (pfd < 0)
+		return dot || up ? -ESTALE : pfd;
+	if (dot || (up && r->ino == FUSE_ROOT_ID))
+		return steal_fd(&pfd);
+	return attr_open_child(pfd, r->name, O_PATH);
+}
+
+static int lookup_run(struct request *r)
+{
+	struct eobj *dir = request_object(r, 0, r->node);
+	bool dots = !strcmp(r->name, ".") || !strcmp(r->name, "..");
+	_cleanup_close_ int fd = -1;
+	struct target_handle h;
+	struct fuse_entry_param e;
+	int rc;
+
+	if (attr_hidden(r->f, r->ino, r->name))
+		return -ENOENT;
+	fd = lookup_open(r);
+	if (fd == -ENOENT && dir) {
+		rc = access_need_name(dir, r->name, &r->wait);
+		if (rc)
+			return rc;
+		fd = lookup_open(r);
+	}
+	if (fd == -ENOENT)
+		return lookup_negative(r, dir);
+	if (fd < 0)
+		return fd;
+	rc = target_handle_of(fd, &h);
+	if (!rc)
+		rc = attr_object_of(r, 1, dots ? NULL : dir, r->name, fd, &h);
+	if (!rc)
+		rc = attr_entry(r, fd, &h, r->obj[1], &e);
+	if (rc)
+		return rc;
+	attr_reply_entry(r, &e);
+	return DONE;
+}
+
+const struct op op_lookup = { .name = "lookup", .run = lookup_run, .interruptible = true };
+
+/* ---- GETATTR, READLINK, STATFS ---- */
+
+static int getattr_run(struct request *r)
+{
+	struct eobj *o = request_object(r, 0, r->node);
+	_cleanup_close_ int fd = attr_open_node(r->f, r->node, O_PATH);
+	struct stat st;
+	int rc = fd < 0 ? fd : attr_stat(r, fd, o, &st);
+
+	if (rc)
+		return rc;
+	fuse_reply_attr(r->req, &st, attr_timeout(r->f, r->node));
+	return DONE;
+}
+
+const struct op op_getattr = { .name = "getattr", .run = getattr_run };
+
+static int readlink_run(struct request *r)
+{
+	_cleanup_close_ int fd = attr_open_node(r->f, r->node, O_PATH);
+	char buf[4097];
+	ssize_t n;
+
+	if (fd < 0)
+		return fd;
+	n = readlinkat(fd, "", buf, sizeof buf - 1);
+	if (n < 0)
+		return -errno;
+	buf[n] = 0;
+	fuse_reply_readlink(r->req, buf);
+	return DONE;
+}
+
+const struct op op_readlink = { .name = "readlink", .run = readlink_run };
+
+static int statfs_run(struct request *r)
+{
+	struct statvfs v;
+
+	if (fstatvfs(target_root_fd(r->f->target), &v))
+		return -errno;
+	fuse_reply_statfs(r->req, &v);
+	return DONE;
+}
+
+const struct op op_statfs = { .name = "statfs", .run = statfs_run };

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What is mounted at one directory, read from /proc/self/mountinfo. */
+#ifndef DMM_FUSEFS_MOUNTINFO_H
+#define DMM_FUSEFS_MOUNTINFO_H
+
+#include <sys/types.h>
+
+#define MOUNTINFO_TYPE "fuse.dmm"
+
+/* Is the topmost mount at this absolute path of our type?  1 with its device number, 0, or -errno. */
+int mountinfo_ours(const char *dir, dev_t *dev);
+
+#endif

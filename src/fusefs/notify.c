@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Telling the kernel that something changed beneath it.
+ *
+ * The engine's threads only queue an inode; one thread of ours sends INVAL_INODE.
+ * Names are never invalidated: that would take the parent's lock, which a
+ * waiting application may hold.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "internal.h"
+#include "kabi.h"
+
+struct change {
+	struct list link;
+	fuse_ino_t ino;
+};
+
+void notify_changed(void *arg, const struct target_handle *h)
+{
+	struct fusefs *f = arg;
+	fuse_ino_t ino = node_find(f->nodes, h);
+	struct change *c = ino ? malloc(sizeof *c) : NULL;
+
+	if (!c)
+		return;		/* unknown to the kernel */
+	c->ino = ino;
+	queue_put(&f->notify, &c->link);
+}
+
+/* Attributes only: cached data of an incomplete file does not exist. */
+int notify_inval(struct fusefs *f, fuse_ino_t ino)
+{
+	return fuse_lowlevel_notify_inval_inode(f->se, ino, -1, 0);
+}
+
+int notify_epoch(struct fusefs *f)
+{
+	struct fuse_out_header h = { .len = sizeof h, .error = KABI_NOTIFY_INC_EPOCH };
+
+	return write(f->dev_fd, &h, sizeof h) < 0 ? -errno : 0;
+}
+
+static void *thread(void *arg)
+{
+	struct fusefs *f = arg;
+	struct list *l;
+
+	while ((l = queue_get(&f->notify))) {
+		struct change *c = list_entry(l, struct change, link);
+
+		notify_inval(f, c->ino);
+		free(c);
+	}
+	return NULL;
+}
+
+int notify_start(struct fusefs *f)
+{
+	int r = pthread_create(&f->notifier, NULL, thread, f);
+
+	f->have_notifier = !r;
+	return -r;
+}
+
+void notify_stop(struct fusefs *f)
+{
+	queue_close(&f->notify);
+	if (f->have_notifier)
+		pthread_join(f->notifier, NULL);
+	f->have_notifier = false;
+}
