@@ -40,6 +40,10 @@ struct engine_event {
 };
 typedef void engine_event_fn(void *arg, const struct engine_event *ev);
 
+/* Where the migration stands; may be asked before an engine exists. In phase DETACHING create an engine
+ * (source may be NULL), make plain, record: no mount.  In DETACHED nothing is left to do. */
+enum catalog_phase engine_phase(struct catalog *c);
+
 /* Recovers first: cleaning list, intents, stamps.  New catalogs get their root row. */
 int engine_create(const struct engine_config *cfg, engine_event_fn *event, void *event_arg,
 		  struct engine **out, struct err *e);

@@ -38,11 +38,20 @@ static int open_holder(const struct target *t)
 
 static int make_holder(const struct target *t)
 {
-	int r = creds_set_fs(0, 0);
+	const struct timespec omit = { .tv_nsec = UTIME_OMIT };
+	int r = open_holder(t);
+	struct stat st;
 
+	if (r != -ENOENT)
+		return r;
+	r = creds_set_fs(0, 0);
 	if (r)
 		return r;
-	if (mkdirat(t->root, TARGET_HOLDER_NAME, 0700) && errno != EEXIST)
+	if (fstat(t->root, &st))
+		return -errno;
+	if (!mkdirat(t->root, TARGET_HOLDER_NAME, 0700))
+		target_set_times(t->root, &omit, &st.st_mtim);	/* D6: not the application's doing */
+	else if (errno != EEXIST)
 		return -errno;
 	return open_holder(t);
 }

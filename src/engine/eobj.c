@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The table of objects in memory.
+ *
+ * An object is loaded from its row when somebody looks at it and forgotten with its last reference.
+ * Loading reads the catalog without the lock; if an object left the same bucket meanwhile, what was
+ * read may be older than what that object had recorded, so it is read again.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/hash.h"
+#include "internal.h"
+
+static size_t bucket(uint64_t oid)
+{
+	return hash_u64(oid) % OBJ_BUCKETS;
+}
+
+struct eobj *eobj_find(struct engine *en, uint64_t oid)
+{
+	struct eobj *o = en->objects[bucket(oid)];
+
+	while (o && o->oid != oid)
+		o = o->hash_next;
+	return o;
+}
+
+void eobj_ref_locked(struct eobj *o)
+{
+	o->refs++;
+}
+
+static void destroy(struct eobj *o)
+{
+	content_free(&o->content);
+	if (o->fd >= 0)
+		close(o->fd);
+	free(o);
+}
+
+void eobj_put(struct eobj *o)
+{
+	struct engine *en;
+	struct eobj **p;
+
+	if (!o)
+		return;
+	en = o->en;
+	pthread_mutex_lock(&en->mu);
+	if (--o->refs) {
+		pthread_mutex_unlock(&en->mu);
+		return;
+	}
+	for (p = &en->objects[bucket(o->oid)]; *p && *p != o; p = &(*p)->hash_next)
+		;
+	if (*p) {
+		*p = o->hash_next;
+		en->object_gen[bucket(o->oid)]++;
+	}
+	pthread_mutex_unlock(&en->mu);
+	destroy(o);
+}
+
+bool eobj_has_links(const struct eobj *o)
+{
+	return o->type != CATALOG_DIR && o->promise.nlink > 1;
+}
+
+struct timespec eobj_time(struct source_time t)
+{
+	return (struct timespec){ .tv_sec = (time_t)t.sec, .tv_nsec = (long)t.nsec };
+}
+
+void eobj_promise(struct promise *p, const struct source_attr *a)
+{
+	p->size = a->size;
+	p->used = a->used;
+	p->fsid = a->fsid;
+	p->fileid = a->fileid;
+	p->change = a->change;
+	p->nlink = a->nlink;
+	p->atime = a->atime;
+	p->mtime = a->mtime;
+	p->ctime = a->ctime;
+}
+
+void eobj_mark(const struct eobj *o, struct target_mark *m)
+{
+	*m = (struct target_mark){ .oid = o->oid, .limit = o->limit, .flags = o->mark_flags,
+				   .app_mtime = o->app_mtime };
+}
+
+static struct source_time from_row_time(struct catalog_time t)
+{
+	return (struct source_time){ .sec = t.sec, .nsec = t.nsec };
+}
+
+static struct catalog_time to_row_time(struct source_time t)
+{
+	return (struct catalog_time){ .sec = t.sec, .nsec = t.nsec };
+}
+
+struct eobj *eobj_make(struct engine *en, const struct catalog_row *row)
+{
+	struct eobj *o = calloc(1, sizeof *o + row->name_len + 1u);
+
+	if (!o)
+		return NULL;
+	o->en = en;
+	o->refs = 1;
+	o->oid = row->oid;
+	o->parent = row->parent;
+	o->type = row->type;
+	o->fd = -1;
+	o->limit = row->size;
+	o->names_claimed = 1;
+	o->promise = (struct promise){ .size = row->size, .used = row->used, .fsid = row->fsid,
+		.fileid = row->fileid, .change = row->change, .nlink = row->nlink,
+		.atime = from_row_time(row->atime), .mtime = from_row_time(row->mtime),
+		.ctime = from_row_time(row->ctime) };
+	o->th.len = row->handle_len ? row->handle[0] : 0;
+	if (row->handle_len >= 2 && o->th.len <= TARGET_HANDLE_MAX && o->th.len + 2 == row->handle_len) {
+		o->th.type = row->handle[1];
+		memcpy(o->th.data, row->handle + 2, o->th.len);
+	} else {
+		o->th.len = 0;
+	}
+	list_init(&o->waiters);
+	list_init(&o->name_records);
+	list_init(&o->urgent);
+	list_init(&o->held);
+	o->name_len = row->name_len;
+	memcpy(o->name, row->name, row->name_len);
+	if (row->type == CATALOG_REG && content_init(&o->content, row->size)) {
+		free(o);
+		return NULL;
+	}
+	if (row->state >= CATALOG_CLEANING && row->state != CATALOG_QUARANTINED)
+		o->finished = o->recorded = true;
+	o->cleaned = row->state >= CATALOG_FIRST_TERMINAL;
+	o->deleted = row->state == CATALOG_DELETED;
+	o->failed = row->state == CATALOG_QUARANTINED ? -EIO : 0;
+	o->intent = row->flags & CATALOG_F_INTENT_DELETE;
+	o->modified = row->flags & CATALOG_F_MODIFIED;
+	return o;
+}
+
+struct eobj *eobj_insert(struct engine *en, struct eobj *o)
+{
+	struct eobj *there = eobj_find(en, o->oid);
+	size_t b = bucket(o->oid);
+
+	if (there) {
+		there->refs++;
+		return there;
+	}
+	o->hash_next = en->objects[b];
+	en->objects[b] = o;
+	return o;
+}
+
+void eobj_to_row(const struct eobj *o, struct catalog_row *row)
+{
+	memset(row, 0, sizeof *row);
+	row->oid = o->oid;
+	row->parent = o->parent;
+	row->type = o->type;
+	row->state = o->finished ? CATALOG_CLEANING : CATALOG_FOUND;
+	row->flags = (o->modified ? CATALOG_F_MODIFIED : 0) | (eobj_has_links(o) ? CATALOG_F_LINKS : 0);
+	row->size = o->promise.size;
+	row->used = o->promise.used;
+	row->fsid = o->promise.fsid;
+	row->fileid = o->promise.fileid;
+	row->change = o->promise.change;
+	row->nlink = o->promise.nlink;
+	row->atime = to_row_time(o->promise.atime);
+	row->mtime = to_row_time(o->promise.mtime);
+	row->ctime = to_row_time(o->promise.ctime);
+	if (o->th.len) {
+		row->handle[0] = o->th.len;
+		row->handle[1] = o->th.type;
+		memcpy(row->handle + 2, o->th.data, o->th.len);
+		row->handle_len = (uint8_t)(o->th.len + 2);
+	}
+	memcpy(row->checksum, o->checksum, sizeof row->checksum);
+	row->has_checksum = o->has_checksum && row->state != CATALOG_FOUND;
+	row->name_len = o->name_len;
+	memcpy(row->name, o->name, o->name_len);
+}
+
+int eobj_write_mark(struct engine *en, struct eobj *o, int fd)
+{
+	struct target_mark m;
+	int r;
+
+	pthread_mutex_lock(&en->mark_mu);
+	pthread_mutex_lock(&en->mu);
+	eobj_mark(o, &m);
+	r = o->mark_gone;
+	o->mtime_dirty = false;
+	pthread_mutex_unlock(&en->mu);
+	if (!r)
+		r = target_mark_set(en->target, fd, &m);
+	else
+		r = 0;
+	pthread_mutex_unlock(&en->mark_mu);
+	return r;
+}
+
+void eobj_refresh_mark(struct engine *en, struct eobj *o)
+{
+	_cleanup_close_ int fd = -1;
+	bool dirty;
+
+	pthread_mutex_lock(&en->mu);
+	dirty = o->mtime_dirty && !o->recorded;
+	pthread_mutex_unlock(&en->mu);
+	if (!dirty)
+		return;
+	fd = target_open_handle(en->target, &o->th, O_PATH);
+	if (fd >= 0)
+		eobj_write_mark(en, o, fd);
+}
+
+static int add_range(void *arg, uint64_t start, uint64_t end)
+{
+	content_mark_range(arg, start, end);
+	return 0;
+}
+
+/* What the inode itself says, unless the caller has just read it. */
+static int load_mark(struct engine *en, struct eobj *o, const struct target_mark *given)
+{
+	struct target_mark m;
+	_cleanup_close_ int fd = -1;
+	int r = 0;
+
+	if (given) {
+		m = *given;
+	} else {
+		fd = target_open_handle(en->target, &o->th, O_PATH);
+		r = fd < 0 ? fd : target_mark_get(en->target, fd, &m);
+	}
+	if (r)
+		return r;
+	if (m.oid != o->oid)
+		return -EUCLEAN;
+	o->mark_flags = m.flags;
+	o->app_mtime = m.app_mtime;
+	if (m.limit < o->limit) {
+		o->limit = m.limit;
+		o->modified = true;
+		if (o->type == CATALOG_REG)
+			content_limit(&o->content, m.limit);
+	}
+	return 0;
+}
+
+/* The parts of an object that are not in its row. */
+static int complete_load(struct engine *en, struct eobj *o, const struct target_mark *mark)
+{
+	int r;
+
+	o->in_catalog = true;
+	o->maybe_rows = true;
+	if (eobj_has_links(o) && !o->cleaned) {
+		r = catalog_count_names(en->catalog, o->oid, &o->names_claimed);
+		if (r)
+			return r;
+		r = target_holder_has(en->target, o->oid);
+		if (r < 0)
+			return r;
+		o->in_holder = r;
+	}
+	if (o->recorded)
+		return 0;
+	if (o->type == CATALOG_REG) {
+		r = catalog_range_each(en->catalog, o->oid, add_range, &o->content);
+		if (r)
+			return r;
+	}
+	r = load_mark(en, o, mark);
+	if (r == -ESTALE || r == -ENODATA || r == -EUCLEAN) {
+		o->failed = r;	/* recorded by whoever needs it: see engine_quarantine() */
+		o->deleted = r == -ESTALE && o->intent;
+		r = 0;
+	}
+	return r;
+}
+
+int eobj_load(struct engine *en, uint64_t oid, const struct target_mark *mark, struct eobj **out)
+{
+	for (;;) {
+		struct catalog_row row;
+		struct eobj *o, *there;
+		uint32_t gen;
+		int r;
+
+		pthread_mutex_lock(&en->mu);
+		gen = en->object_gen[bucket(oid)];
+		o = eobj_find(en, oid);
+		if (o)
+			eobj_ref_locked(o);
+		pthread_mutex_unlock(&en->mu);
+		if (o) {
+			*out = o;
+			return 0;
+		}
+		r = catalog_get(en->catalog, oid, &row);
+		if (r)
+			return r;
+		if (row.type == CATALOG_HARDLINK)
+			return -ENOENT;
+		o = eobj_make(en, &row);
+		if (!o)
+			return -ENOMEM;
+		r = complete_load(en, o, mark);
+		if (r) {
+			destroy(o);
+			return r;
+		}
+		pthread_mutex_lock(&en->mu);
+		there = gen == en->object_gen[bucket(oid)] ? eobj_insert(en, o) : NULL;
+		pthread_mutex_unlock(&en->mu);
+		if (there != o)
+			destroy(o);
+		if (there) {
+			*out = there;
+			return 0;
+		}
+	}
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Conditions that parked operations wait for.
+ *
+ * A waiter sits in the list of its object with what it waits for.  Whoever changes the object
+ * collects, under the lock, those whose condition now holds, and wakes them after
+ * releasing it.  On a quarantined object whatever still needs the source fails.
+ */
+#include <errno.h>
+
+#include "internal.h"
+
+#include "base/clock.h"
+
+void wakes_init(struct wakes *k)
+{
+	list_init(&k->ok);
+	list_init(&k->bad);
+	k->err = 0;
+}
+
+static void fire(struct list *l, int err)
+{
+	struct list *n;
+
+	while ((n = list_pop(l))) {
+		struct access_wait *w = list_entry(n, struct access_wait, link);
+
+		w->wake(w, err);
+	}
+}
+
+void wakes_fire(struct wakes *k)
+{
+	fire(&k->ok, 0);
+	fire(&k->bad, k->err ? k->err : -EIO);
+}
+
+bool wait_holds(const struct eobj *o, enum wait_cond cond, uint64_t off, uint64_t len)
+{
+	switch (cond) {
+	case WAIT_RECORD:
+		return !o->pending_rows;
+	case WAIT_LISTED:
+	case WAIT_CONTENT:
+		return o->finished;
+	case WAIT_CONTENT_RECORDED:
+		return o->recorded;
+	case WAIT_RANGE:
+		return o->finished || content_covers(&o->content, CONTENT_HERE, off, len);
+	case WAIT_RANGE_RECORDED:
+		return o->recorded || content_covers(&o->content, CONTENT_RECORDED, off, len);
+	case WAIT_INTENT:
+		return (o->intent || o->recorded) && !o->pending_rows;
+	case WAIT_CHANGE:
+		return !o->landing && !o->frozen;
+	}
+	return true;
+}
+
+static bool needs_source(enum wait_cond cond)
+{
+	return cond == WAIT_LISTED || cond == WAIT_CONTENT || cond == WAIT_CONTENT_RECORDED ||
+	       cond == WAIT_RANGE || cond == WAIT_RANGE_RECORDED;
+}
+
+void wait_park(struct list *queue, struct access_wait *w, enum wait_cond cond, uint64_t off, uint64_t len)
+{
+	w->cond = (uint8_t)cond;
+	w->off = off;
+	w->len = len;
+	w->since = clock_mono();
+	w->owner = queue;
+	list_append(queue, &w->link);
+}
+
+static void move(struct access_wait *w, struct list *to)
+{
+	list_remove(&w->link);
+	w->owner = NULL;
+	list_append(to, &w->link);
+}
+
+void wait_collect(struct eobj *o, struct wakes *k)
+{
+	for (struct list *n = o->waiters.next, *next; n != &o->waiters; n = next) {
+		struct access_wait *w = list_entry(n, struct access_wait, link);
+
+		next = n->next;
+		if (wait_holds(o, w->cond, w->off, w->len)) {
+			move(w, &k->ok);
+		} else if (o->failed && needs_source(w->cond)) {
+			k->err = -EIO;
+			move(w, &k->bad);
+		}
+	}
+}
+
+void wait_drain(struct list *queue, int err, struct wakes *k)
+{
+	while (!list_empty(queue)) {
+		struct access_wait *w = list_entry(queue->next, struct access_wait, link);
+
+		move(w, err ? &k->bad : &k->ok);
+	}
+	if (err)
+		k->err = err;
+}
