@@ -45,7 +45,7 @@ class Check:
             shutil.rmtree(path, ignore_errors=True)
         setup = ["meson", "setup", path] if not os.path.exists(path) else ["meson", "setup", "--reconfigure", path]
         good = all(subprocess.run(argv, cwd=ROOT, env=dict(os.environ, **env), stdout=None if argv[0] == "ninja" else subprocess.DEVNULL)
-                   .returncode == 0 for argv in (setup + options, ["ninja", "-C", path]))
+                   .returncode == 0 for argv in (setup + options, ["ninja", "--quiet", "-C", path]))
         self.count("build of " + directory, good)
         return good
 
@@ -76,7 +76,8 @@ def main():
     gcc, clang = {"CC": "gcc"}, {"CC": "clang"}
     if check.build("build", [], gcc):
         check.test("build", ["unit", "house", "scenario"], {})
-    asan = ["-Db_sanitize=address,undefined", "-Db_lundef=false"]
+    # gcc's manual: sanitizers give false warnings.  Warnings are errors in the other two builds.
+    asan = ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dwerror=false"]
     if check.build("build-asan", asan, gcc):
         check.test("build-asan", ["unit", "bounded"], dict(SANITIZERS, DMM_TEST_QUICK="1"))
     check.build("build-clang", [], clang)
