@@ -105,10 +105,11 @@ static int connect(struct catalog *c, const char *dir, struct err *e)
 	/* SQLite's count of its own memory costs a tenth of the time.  Refused, harmlessly, once SQLite runs. */
 	sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 	snprintf(path, sizeof path, "%s/" CATALOG_FILE, dir);
+	errno = 0;
 	rc = sqlite3_open_v2(path, &c->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW |
 			     SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
 	if (rc != SQLITE_OK)
-		return err_set(e, c->db ? catalog_stmt_errno(c, rc) : ENOMEM, "cannot open %s: %s", path,
+		return err_set(e, c->db ? catalog_stmt_errno(rc) : ENOMEM, "cannot open %s: %s", path,
 			       sqlite3_errstr(rc));
 	sqlite3_db_config(c->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	sqlite3_db_config(c->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
@@ -125,6 +126,18 @@ static int limit_pages(struct catalog *c, struct err *e)
 	return catalog_schema_exec(c, sql, e);
 }
 
+/* A full disk does not keep a migration from starting: then the WAL stays, made durable by step 1. */
+static int first_checkpoint(struct catalog *c)
+{
+	int r = catalog_checkpoint(c);
+
+	if (r != -ENOSPC)
+		return r;
+	catalog_ballast_release(c);
+	r = catalog_checkpoint(c);
+	return r == -ENOSPC ? 0 : r;
+}
+
 /* The lock is ours: descriptors for flushes, and everything durable that is there. */
 static int settle(struct catalog *c, struct err *e)
 {
@@ -135,7 +148,7 @@ static int settle(struct catalog *c, struct err *e)
 	if (r)
 		return r;
 	sqlite3_wal_hook(c->db, on_wal, c);
-	r = catalog_checkpoint(c);
+	r = first_checkpoint(c);
 	if (!r && fsync(c->dir_fd))
 		r = -errno;
 	return r ? err_sys(e, r, "cannot make the catalog durable") : 0;

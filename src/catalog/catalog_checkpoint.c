@@ -50,7 +50,7 @@ static int vacuum(struct catalog *c)
 	if (unused < 64 || unused < pages / 64)
 		return 0;
 	snprintf(sql, sizeof sql, "PRAGMA incremental_vacuum(%d)", VACUUM_PAGES);
-	return catalog_stmt_errno(c, sqlite3_exec(c->db, sql, NULL, NULL, NULL));
+	return catalog_stmt_errno(sqlite3_exec(c->db, sql, NULL, NULL, NULL));
 }
 
 static int fold(struct catalog *c, int mode)
@@ -58,10 +58,11 @@ static int fold(struct catalog *c, int mode)
 	int frames = 0, copied = 0, rc;
 
 	pthread_mutex_lock(&c->conn);
+	errno = 0;
 	rc = sqlite3_wal_checkpoint_v2(c->db, NULL, mode, &frames, &copied);
 	pthread_mutex_unlock(&c->conn);
 	if (rc)
-		return catalog_stmt_errno(c, rc);
+		return catalog_stmt_errno(rc);
 	return frames == copied ? 0 : -EBUSY;
 }
 

@@ -44,8 +44,10 @@ static const char schema_sql[] =
 
 int catalog_schema_exec(struct catalog *c, const char *sql, struct err *e)
 {
-	int rc = sqlite3_exec(c->db, sql, NULL, NULL, NULL);
+	int rc;
 
+	errno = 0;
+	rc = sqlite3_exec(c->db, sql, NULL, NULL, NULL);
 	if (rc == SQLITE_OK)
 		return 0;
 	if ((rc & 0xff) == SQLITE_BUSY)
@@ -54,7 +56,7 @@ int catalog_schema_exec(struct catalog *c, const char *sql, struct err *e)
 		return err_set(e, EINVAL, CATALOG_FILE " is not a catalog");
 	if ((rc & 0xff) == SQLITE_CORRUPT)
 		return err_set(e, EUCLEAN, "the catalog is damaged: %s", sqlite3_errmsg(c->db));
-	return err_set(e, rc == SQLITE_ERROR ? EUCLEAN : catalog_stmt_errno(c, rc),
+	return err_set(e, rc == SQLITE_ERROR ? EUCLEAN : catalog_stmt_errno(rc),
 		       "catalog: %s", sqlite3_errmsg(c->db));
 }
 
@@ -85,7 +87,7 @@ static int store_identity(struct catalog *c, const struct catalog_identity *id, 
 		rc = sqlite3_step(s);
 	}
 	sqlite3_finalize(s);
-	return rc == SQLITE_DONE ? 0 : err_set(e, catalog_stmt_errno(c, rc), "catalog: %s",
+	return rc == SQLITE_DONE ? 0 : err_set(e, catalog_stmt_errno(rc), "catalog: %s",
 					       sqlite3_errmsg(c->db));
 }
 

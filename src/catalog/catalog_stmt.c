@@ -78,7 +78,7 @@ int catalog_stmt_prepare(struct catalog *c, struct err *e)
 					    &c->stmt[i], NULL);
 
 		if (rc != SQLITE_OK)
-			return err_set(e, rc == SQLITE_ERROR ? EUCLEAN : catalog_stmt_errno(c, rc),
+			return err_set(e, rc == SQLITE_ERROR ? EUCLEAN : catalog_stmt_errno(rc),
 				       "the catalog is damaged: %s", sqlite3_errmsg(c->db));
 	}
 	return 0;
@@ -92,10 +92,14 @@ void catalog_stmt_finalize(struct catalog *c)
 	}
 }
 
-/* -errno for a result code.  Quota and file size limits count as a full disk. */
-int catalog_stmt_errno(struct catalog *c, int rc)
+/*
+ * -errno for a result code.  Quota and file size limits count as a full disk; only errno tells
+ * them from a failing one (sqlite3_system_errno() is not set by a failed COMMIT), so
+ * callers clear it before they call SQLite.
+ */
+int catalog_stmt_errno(int rc)
 {
-	int sys = sqlite3_system_errno(c->db);
+	int sys = errno;
 
 	switch (rc & 0xff) {
 	case SQLITE_OK:
@@ -140,15 +144,17 @@ void catalog_stmt_done(sqlite3_stmt *s)
 
 int catalog_stmt_step(struct catalog *c, sqlite3_stmt *s)
 {
-	int rc = sqlite3_step(s), r;
+	int rc, r;
 
+	errno = 0;
+	rc = sqlite3_step(s);
 	if (rc == SQLITE_ROW)
 		return 1;
 	if (rc == SQLITE_DONE) {
 		sqlite3_reset(s);
 		return 0;
 	}
-	r = catalog_stmt_errno(c, rc);
+	r = catalog_stmt_errno(rc);
 	if (r && r != -EEXIST && c->in_tx && !c->tx_err)
 		c->tx_err = r;
 	catalog_stmt_done(s);

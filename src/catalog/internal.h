@@ -130,7 +130,7 @@ int catalog_schema_exec(struct catalog *c, const char *sql, struct err *e);
 /* catalog_stmt.c */
 int catalog_stmt_prepare(struct catalog *c, struct err *e);
 void catalog_stmt_finalize(struct catalog *c);
-int catalog_stmt_errno(struct catalog *c, int rc);
+int catalog_stmt_errno(int rc);
 sqlite3_stmt *catalog_stmt_of(struct catalog *c, enum catalog_stmt which);
 int catalog_stmt_step(struct catalog *c, sqlite3_stmt *s);	/* 1 a row (reset it yourself), 0 done (reset), -errno (reset) */
 int catalog_stmt_run(struct catalog *c, sqlite3_stmt *s);	/* no row expected */
