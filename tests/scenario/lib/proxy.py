@@ -144,7 +144,10 @@ def _compound(call, at):
         if name in ("putfh", "lookup"):
             at += 4 + _padded(struct.unpack_from(">I", call, at)[0])
         elif name == "getattr":
-            at += 4 + 4 * struct.unpack_from(">I", call, at)[0]
+            words = struct.unpack_from(">I", call, at)[0]
+            if not words or not struct.unpack_from(">I", call, at + 4)[0] & 2:
+                names[-1] = "fsstat"	# asks for no type of object: about the file system
+            at += 4 + 4 * words
         elif name == "access":
             at += 4
         elif name not in ("putrootfh", "getfh", "savefh", "restorefh", "lookupp", "readlink"):
