@@ -144,8 +144,12 @@ int ending_run(struct migration *m, struct err *e)
 
 int ending_finish(struct migration *m, struct err *e)
 {
-	int r = engine_make_plain(m->engine, e);
+	int r;
 
+	monitor_touch(m->monitor);
+	r = migration_engine(m, e);
+	if (!r)
+		r = engine_make_plain(m->engine, e);
 	if (!r)
 		r = engine_record_detached(m->engine, e);
 	if (!r) {

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "faults.h"
+#include "gate.h"
 #include "opcount.h"
 #include "paths.h"
 #include "preflight.h"
@@ -109,15 +110,6 @@ int migration_name(struct migration *m, struct err *e)
 
 /* ---- catalog ---- */
 
-static enum catalog_phase read_phase(struct catalog *c)
-{
-	uint8_t v[8] = { 0 };
-	size_t n = sizeof v;
-
-	/* little-endian number of any width; none: not begun */
-	return catalog_meta_get(c, "phase", v, &n) ? CATALOG_RUNNING : (enum catalog_phase)v[0];
-}
-
 static void use_id(struct migration *m, const struct catalog_identity *is)
 {
 	struct target_id id = { .reserved_id = is->reserved_id };
@@ -140,7 +132,7 @@ static int open_catalog(struct migration *m, struct err *e)
 	if (r)
 		return r;
 	m->continued = true;
-	m->phase = read_phase(m->catalog);
+	m->phase = engine_phase(m->catalog);
 	use_id(m, &is);
 	return 0;
 }
@@ -211,6 +203,8 @@ static int open_source(struct migration *m, struct err *e)
 		m->source = s;
 	if (s && (s = source_throttle(m->source)))
 		m->source = s;
+	if (s && (s = gate_new(m->source)))
+		m->gate = m->source = s;
 	if (!s)
 		return err_sys(e, ENOMEM, "source");
 	return faults_apply(m->fault, m->options->faults, e);
@@ -242,8 +236,8 @@ int migration_open(struct migration *m, struct err *e)
 		r = open_catalog(m, e);
 	else
 		r = preflight_fresh(m->target, m->target_path, e);
-	if (r || m->phase == CATALOG_DETACHED)
-		return r;
+	if (r || m->phase != CATALOG_RUNNING)
+		return r;	/* what is left to do needs no source */
 	r = open_source(m, e);
 	if (!r && !m->catalog)
 		r = make_catalog(m, e);
@@ -260,7 +254,7 @@ static void on_engine_event(void *arg, const struct engine_event *ev)
 			      "oid", (json_int_t)ev->oid, "text", events_text(ev->text)));
 }
 
-static int make_engine(struct migration *m, struct err *e)
+int migration_engine(struct migration *m, struct err *e)
 {
 	struct engine_config cfg = {
 		.catalog = m->catalog,
@@ -314,13 +308,14 @@ int migration_mount(struct migration *m, struct err *e)
 	int r;
 
 	monitor_touch(m->monitor);
-	r = make_engine(m, e);
+	r = migration_engine(m, e);
 	if (!r)
 		r = guard_root(m, e);
 	if (!r)
 		r = start_mount(m, e);
 	if (!r)
 		r = engine_start(m->engine, e);
+	m->engine_started = !r;
 	if (r)
 		return r;
 	say_mounted(m);
@@ -334,26 +329,30 @@ int migration_mount(struct migration *m, struct err *e)
 
 /* ---- down ---- */
 
+static void stop_engine(struct migration *m)
+{
+	if (!m->engine)
+		return;
+	engine_interrupt(m->engine);
+	engine_hold(m->engine, true);
+	if (m->gate)
+		gate_shut(m->gate);
+	if (m->engine_started)
+		engine_stop(m->engine);
+}
+
 void migration_close(struct migration *m)
 {
 	monitor_unwatch(m->monitor);
-	if (m->engine)
-		engine_interrupt(m->engine);
 	if (m->fusefs)
 		fusefs_stop(m->fusefs);
+	stop_engine(m);
 	source_close(m->source);
-	if (m->engine)
-		engine_stop(m->engine);
 	if (m->fusefs)
 		fusefs_free(m->fusefs);
 	if (m->engine)
 		engine_free(m->engine);
-	if (m->catalog)
-		catalog_close(m->catalog);
+	if (m->catalog && catalog_close(m->catalog))
+		log_warn("the catalog in %s could not be closed cleanly", m->state);
 	target_close(m->target);
-	m->fusefs = NULL;
-	m->source = m->fault = m->opcount = NULL;
-	m->engine = NULL;
-	m->catalog = NULL;
-	m->target = NULL;
 }

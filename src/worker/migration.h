@@ -4,7 +4,8 @@
  *
  * Order (D9): the target's lock first, then the catalog, then the source, then
  * the engine; the guard before the mount, the mount before the engine's own
- * work.  Down in reverse: the mount, the source, the engine, the catalog, and the lock last.
+ * work.  Down: the mount, so that nobody asks; the source, so that nobody waits; the
+ * engine, the catalog, and the lock last.
  * Nothing is changed anywhere before migration_mount() but for a dead mount
  * that is cleaned and, on a fresh start, the state directory, made when all checks have passed.
  *
@@ -39,8 +40,9 @@ struct migration {
 	struct target *target;
 	struct catalog *catalog;
 	struct source *source;		/* the top of the stack ... */
-	struct source *fault, *opcount;	/* ... and two of its layers */
+	struct source *gate, *fault, *opcount;	/* ... and some of its layers */
 	struct engine *engine;
+	bool engine_started;
 	struct fusefs *fusefs;
 };
 
@@ -48,9 +50,11 @@ struct migration {
 int migration_name(struct migration *m, struct err *e);
 /* Locks, checks, catalog, source.  m->phase says whether there is anything left to do. */
 int migration_open(struct migration *m, struct err *e);
+/* Only the engine, which recovers; for what has to be finished without a mount. */
+int migration_engine(struct migration *m, struct err *e);
 /* Engine, guard, mount, and off it goes.  Emits "mounted". */
 int migration_mount(struct migration *m, struct err *e);
-/* Takes down whatever is up; harmless on what never came up. */
+/* Takes down whatever is up, once; harmless on what never came up. */
 void migration_close(struct migration *m);
 
 #endif
