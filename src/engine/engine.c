@@ -320,12 +320,17 @@ int engine_start(struct engine *en, struct err *e)
 	return 0;
 }
 
-void engine_stop(struct engine *en)
+void engine_quiesce(struct engine *en)
 {
 	pthread_mutex_lock(&en->mu);
 	en->stopping = true;
 	pthread_mutex_unlock(&en->mu);
 	mover_stop(en);
+}
+
+void engine_stop(struct engine *en)
+{
+	engine_quiesce(en);
 	commit_stop(en);
 }
 

@@ -48,8 +48,13 @@ enum catalog_phase engine_phase(struct catalog *c);
 int engine_create(const struct engine_config *cfg, engine_event_fn *event, void *event_arg,
 		  struct engine **out, struct err *e);
 int engine_start(struct engine *en, struct err *e);
-/* No new work, what is finished is made durable and recorded; then all threads end.  The mount must be
- * gone and source_close() called before (so that no callback comes any more). */
+/*
+ * The end of a worker, in this order, after the mount is gone:
+ *   engine_quiesce()  no new work: after it nothing is submitted to the source except from inside its callbacks
+ *   source_close()    every request in flight is answered (-ECANCELED), no callback comes any more
+ *   engine_stop()     what is finished is made durable and recorded; then all threads have ended
+ */
+void engine_quiesce(struct engine *en);
 void engine_stop(struct engine *en);
 void engine_free(struct engine *en);
 

@@ -103,6 +103,7 @@ static void start(struct world *w, bool hold)
 
 static void stop(struct world *w)
 {
+	engine_quiesce(w->engine);
 	source_close(w->source);
 	engine_stop(w->engine);
 	engine_free(w->engine);
