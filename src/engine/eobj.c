@@ -252,11 +252,10 @@ static int load_mark(struct engine *en, struct eobj *o, const struct target_mark
 		return -EUCLEAN;
 	o->mark_flags = m.flags;
 	o->app_mtime = m.app_mtime;
-	if (m.limit < o->limit) {
+	if (o->type == CATALOG_REG && m.limit < o->limit) {
 		o->limit = m.limit;
 		o->modified = true;
-		if (o->type == CATALOG_REG)
-			content_limit(&o->content, m.limit);
+		content_limit(&o->content, m.limit);
 	}
 	return 0;
 }

@@ -197,6 +197,7 @@ static void continues_after_a_stop(void **state)
 	finish(w);
 	engine_progress(w->engine, &p);
 	assert_int_equal(p.found_objects, p.here_objects);
+	assert_int_equal(p.overwritten, 0);
 	stop(w);
 	assert_same(w);
 }
