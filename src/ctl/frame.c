@@ -126,7 +126,7 @@ void frame_compose(struct frame *f, const struct view *v, unsigned columns)
 		p.columns = FRAME_BYTES / 4 - 1;
 	add(&p, "%s -> %s", v->source, v->target);
 	size_format_seconds(since, sizeof since, (uint64_t)v->seconds);
-	add(&p, "  %s for %s", v->phase, since);
+	add(&p, "  %s, %s after the start", v->phase, since);
 	if (!v->have_status)
 		return;
 	add_bar(&p, v);

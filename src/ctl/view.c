@@ -170,11 +170,16 @@ static void take_start(struct view *v, json_t *o)
 	v->worker = (int)view_number(o, "pid", 0);
 }
 
+/* Milestones say more about the phase than the status before them. */
+static void take_milestone(struct view *v, json_t *o)
+{
+	take_text(o, "event", v->phase, sizeof v->phase);
+}
+
 static void take_mounted(struct view *v, json_t *o)
 {
 	(void)o;
-	v->mounted = true;
-	v->mounted_at = v->seconds;
+	strcpy(v->phase, "migrating");
 }
 
 void view_init(struct view *v)
@@ -195,6 +200,10 @@ void view_apply(struct view *v, json_t *event)
 		{ "mounted", take_mounted },
 		{ "status", take_status },
 		{ "detach-waiting", take_obstacle },
+		{ "detached", take_milestone },
+		{ "finished", take_milestone },
+		{ "stopping", take_milestone },
+		{ "stopped", take_milestone },
 	};
 	const char *kind = view_string(event, "event", "");
 
@@ -230,6 +239,8 @@ char *view_remaining(const struct view *v, char *buf, size_t n)
 	size_format_seconds(high, sizeof high, coarse(r.high));
 	if (!r.bounded)
 		snprintf(buf, n, "at least %s", low);
+	else if (!v->discovery_done)
+		snprintf(buf, n, "at least %s, at most %s", low, high);
 	else if (!strcmp(low, high))
 		snprintf(buf, n, "about %s", low);
 	else

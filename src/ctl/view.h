@@ -33,9 +33,8 @@ struct view_stalled {
 struct view {
 	char source[VIEW_PATH], target[VIEW_PATH];
 	int worker;			/* pid, 0 unknown */
-	bool mounted, have_status;
+	bool have_status;
 	double seconds;			/* of the last event */
-	double mounted_at;
 	char phase[24];
 	uint64_t found_objects, found_bytes, here_objects, here_bytes, landed_bytes;
 	uint64_t expected_objects, expected_bytes, directories_left;
@@ -60,7 +59,7 @@ void view_apply(struct view *v, json_t *event);
 const char *view_string(json_t *event, const char *key, const char *otherwise);
 double view_number(json_t *event, const char *key, double otherwise);
 
-/* "12 min 3 s to 40 min", "at least 5 min", "not known yet" ...; returns buf. */
+/* "12 min 3 s to 40 min", "at least 5 min, at most 2 h", "not known yet" ...; returns buf. */
 char *view_remaining(const struct view *v, char *buf, size_t n);
 
 #endif

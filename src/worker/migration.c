@@ -249,6 +249,10 @@ static void on_engine_event(void *arg, const struct engine_event *ev)
 	static const char *const level[] = { "error", "warn", "info", "debug" };
 	struct migration *m = arg;
 
+	if (ev->level > LOG_LEVEL_INFO) {
+		log_debug("%s %llu: %s", ev->kind, (unsigned long long)ev->oid, ev->text);
+		return;
+	}
 	events_emit(m->events, CHANNEL_NOTE, ev->kind,
 		    json_pack("{s:s, s:I, s:o}", "level", level[ev->level & 3],
 			      "oid", (json_int_t)ev->oid, "text", events_text(ev->text)));
