@@ -13,8 +13,10 @@
 
 #include "backends.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "check.h"
 #include "nfs_conn.h"
+#include "nfs_zdr.h"
 
 #define DEPTH 128		/* useful requests in flight: 64 on each background connection */
 #define OPEN_DEADLINE (30 * CLOCK_SEC)
@@ -168,6 +170,15 @@ static int start_connections(struct nfs *n, struct err *e)
 	return r ? err_sys(e, r, "cannot start a connection") : 0;
 }
 
+/* libnfs 4 without bounds in its decoder is no good against servers that one does not trust. */
+static void check_decoder(void)
+{
+#ifdef DMM_NFS_ZDR
+	if (!nfs_zdr_active())
+		log_warn("libnfs decodes replies without bounds: use trusted servers only");
+#endif
+}
+
 int nfs_source_open(const struct url *u, struct source **out, struct err *e)
 {
 	struct nfs *n = calloc(1, sizeof *n);
@@ -176,6 +187,7 @@ int nfs_source_open(const struct url *u, struct source **out, struct err *e)
 
 	if (!n)
 		return err_sys(e, ENOMEM, "cannot open");
+	check_decoder();
 	n->base.ops = &nfs_ops;
 	n->url = *u;
 	n->proto = u->version == 4 ? &nfs4_proto : &nfs3_proto;

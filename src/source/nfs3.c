@@ -249,7 +249,7 @@ static void readlink_done(struct rpc_context *rpc, int status, void *data, void 
 	(void)rpc;
 	if (!reply_ok(req, status, data))
 		return;
-	len = strlen(ok->data);
+	len = ok->data ? strlen(ok->data) : 0;
 	if (len < 1 || len > SOURCE_LINK_MAX) {
 		nfs_conn_finish(req, -EPROTO);
 		return;

@@ -76,9 +76,12 @@ static int queue(struct rpc_context *rpc, nfs_argop4 *ops, unsigned count, rpc_c
 /* The result of operation i, if it is what was asked for and went well. */
 static const nfs_resop4 *result(const COMPOUND4res *res, unsigned i, nfs_opnum4 op)
 {
-	const nfs_resop4 *r = &res->resarray.resarray_val[i];
+	const nfs_resop4 *r;
 
-	if (i >= res->resarray.resarray_len || r->resop != op)
+	if (i >= res->resarray.resarray_len)
+		return NULL;
+	r = &res->resarray.resarray_val[i];
+	if (r->resop != op)
 		return NULL;
 	/* every result begins with its status */
 	return r->nfs_resop4_u.opgetattr.status == NFS4_OK ? r : NULL;

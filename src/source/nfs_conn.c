@@ -45,7 +45,7 @@ static_assert(sizeof(uintptr_t) >= sizeof(uint64_t), "a hook holds a time in ns"
 #define PROBE_MAX (20 * CLOCK_SEC)
 #define REQUEST_DEADLINE (180 * CLOCK_SEC)	/* of one call, although others are answered */
 #define RETRY_MIN (50 * CLOCK_MS)
-#define RETRY_MAX (3 * CLOCK_SEC)
+#define RETRY_MAX (1 * CLOCK_SEC)
 #define QUIET (3 * CLOCK_SEC)		/* unanswered for so long is worth telling */
 #define STACK (64u << 20)	/* libnfs decodes a list by recursion: 1 MiB of smallest entries
 				 * nests 30,000 deep.  Virtual memory, touched only then. */
@@ -61,6 +61,7 @@ struct nfs_conn {
 	pthread_mutex_t lock;	/* these: */
 	struct list inbox;
 	bool woken, closing;
+	pthread_t self;		/* the thread's own id, once it runs */
 	char why[160];		/* of the last loss; "" when all is well */
 	uint64_t trouble_since;
 
@@ -382,7 +383,13 @@ static bool take_inbox(struct nfs_conn *c)
 static int poll_timeout(struct nfs_conn *c)
 {
 	uint64_t at = next_event(c), ms;
+	bool more;
 
+	pthread_mutex_lock(&c->lock);
+	more = !list_empty(&c->inbox);
+	pthread_mutex_unlock(&c->lock);
+	if (more)
+		return 0;
 	if (c->state == UP && c->calls && (!at || at > c->now + CLOCK_SEC))
 		at = c->now + CLOCK_SEC;	/* to notice silence for the status line */
 	if (!at)
@@ -430,6 +437,9 @@ static void *run(void *arg)
 {
 	struct nfs_conn *c = arg;
 
+	pthread_mutex_lock(&c->lock);
+	c->self = pthread_self();
+	pthread_mutex_unlock(&c->lock);
 	c->now = clock_mono();
 	while (take_inbox(c)) {
 		take_due(c);
@@ -462,7 +472,7 @@ static void wake(struct nfs_conn *c)
 
 void nfs_conn_submit(struct nfs_conn *c, struct source_req *req)
 {
-	bool woken;
+	bool woken, own;
 
 	req->hook[2] = c;
 	req->hook[4] = NULL;
@@ -471,8 +481,9 @@ void nfs_conn_submit(struct nfs_conn *c, struct source_req *req)
 	list_append(&c->inbox, check_link(req));
 	woken = c->woken;
 	c->woken = true;
+	own = pthread_equal(c->self, pthread_self());	/* from done(): looks before it sleeps */
 	pthread_mutex_unlock(&c->lock);
-	if (!woken)
+	if (!woken && !own)
 		wake(c);
 }
 
