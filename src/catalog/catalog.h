@@ -24,7 +24,12 @@
  * Threads: any.  Between begin and commit the caller's thread owns the connection;
  * read calls from that thread are allowed there.
  * Ownership: returned rows are copies in the caller's storage.
- * Errors: 0 or -errno; -ENOENT = no such row.
+ * Errors: 0 or -errno; -ENOENT = no such row; -EINVAL = a value out of bounds, or a change outside a
+ * transaction; -EUCLEAN = the file is damaged; -ENOSPC also for quotas and file size limits.  When SQLite
+ * fails inside a transaction, everything after that in it fails with the same error, commit included.
+ *
+ * A full disk: the commit that meets it gives up the ballast and returns -ENOSPC; tried again, a small
+ * one then succeeds.  Checkpoints take the ballast back when there is room.
  *
  * Budget: at most 120 bytes a row on disk with 20-byte names, all indices included.
  */
@@ -113,12 +118,15 @@ struct catalog;
  * stored; otherwise *id is filled from the catalog).  Checks the schema version
  * (newer: -EPROTONOSUPPORT and a clear line; older: upgraded step by step in one transaction
  * each), integrity of the essentials, and the exclusive lock (-EBUSY). -ENOENT: none there.
- * *created tells which it was.
+ * DIR itself is made (0700) with `create`, one level.  -EINVAL: there is something else under that
+ * name; -EUCLEAN: damaged; -EPERM: DIR is another user's or writable by others.
+ * *created tells which it was.  What a killed worker left in the WAL is durable when this returns.
  */
 int catalog_open(const char *dir, bool create, struct catalog_identity *id, struct catalog **out,
 		 bool *created, struct err *e);
 int catalog_close(struct catalog *c);	/* checkpoints; 0 or -errno */
 
+/* -EDEADLK: this thread has begun already; -EIO: poisoned. After an error nothing has begun. */
 int catalog_begin(struct catalog *c);
 int catalog_commit(struct catalog *c);
 void catalog_rollback(struct catalog *c);
@@ -133,13 +141,15 @@ int catalog_meta_get(struct catalog *c, const char *key, void *value, size_t *n)
 /* --- rows.  All changes inside begin/commit. --- */
 
 /* Claim (parent, name).  -EEXIST if that name or oid has a row already (nothing changed).
- * Counts the object in the ledger unless it is a HARDLINK; with CATALOG_F_LINKS enters (fsid, fileid) -> oid in the link index. */
+ * Counts the object in the ledger unless it is a HARDLINK; with CATALOG_F_LINKS enters (fsid, fileid) -> oid in the link index
+ * (the newest wins).  A name is 1..255 bytes without NUL and '/' (empty only for parent 0); oids are below 2^39. */
 int catalog_add(struct catalog *c, const struct catalog_row *row);
 
 /* Move an object from one of the states in from_mask (bits 1 << state) to `to`; -ESTALE when it is in another
  * one (nothing changed), with *actual (may be NULL) telling it.  Keeps the counters. */
 int catalog_transition(struct catalog *c, uint64_t oid, unsigned from_mask, enum catalog_state to,
 		       enum catalog_state *actual);
+/* Setting CATALOG_F_MODIFIED voids the checksum; a later set_checksum then has no effect (D8). */
 int catalog_set_checksum(struct catalog *c, uint64_t oid, const uint8_t checksum[16]);
 int catalog_set_flags(struct catalog *c, uint64_t oid, unsigned set, unsigned clear);
 int catalog_set_priority(struct catalog *c, uint64_t oid, uint8_t priority);
@@ -168,9 +178,11 @@ int catalog_range_drop(struct catalog *c, uint64_t oid);	/* complete or refetche
 int catalog_range_each(struct catalog *c, uint64_t oid,
 		       int (*fn)(void *arg, uint64_t start, uint64_t end), void *arg);
 
-int catalog_counters(struct catalog *c, struct catalog_counters *out);	/* from memory: no query */
+/* From memory, as of the last transaction that ended; never waits.  bytes are modulo 2^64. */
+int catalog_counters(struct catalog *c, struct catalog_counters *out);
 
 /* --- why an object is quarantined, failed or shadowed; and the log of notable events --- */
+/* text NULL forgets the reason; texts are cut at 600 bytes. */
 int catalog_reason_set(struct catalog *c, uint64_t oid, int code, const char *text);
 int catalog_reason_get(struct catalog *c, uint64_t oid, int *code, char *text, size_t n);
 int catalog_event_add(struct catalog *c, uint64_t oid, const char *kind, const char *text);	/* bounded: the oldest go */
@@ -184,8 +196,13 @@ struct catalog_event {
 int catalog_event_list(struct catalog *c, uint64_t *pos, struct catalog_event *out, unsigned max,
 		       unsigned *n);
 
-/* Housekeeping that may take long; call from a thread that nobody waits for: folds the WAL into the database. */
+/* Housekeeping that may take long; call from a thread that nobody waits for: folds the WAL into the database.
+ * Others may read meanwhile (they wait for the copying, about 1 ms a MiB, not for the flushes); begin waits
+ * for all of it.  Call it every 8 MiB of WAL or so (catalog_wal_bytes()); beyond 64 MiB a commit does it. */
 int catalog_checkpoint(struct catalog *c);
+
+/* Bytes in the WAL; never waits. */
+uint64_t catalog_wal_bytes(struct catalog *c);
 
 /* Bytes on disk (database and WAL). */
 uint64_t catalog_disk_bytes(struct catalog *c);

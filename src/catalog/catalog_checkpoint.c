@@ -102,6 +102,11 @@ int catalog_checkpoint(struct catalog *c)
 	return r;
 }
 
+uint64_t catalog_wal_bytes(struct catalog *c)
+{
+	return atomic_load(&c->wal_bytes);
+}
+
 uint64_t catalog_disk_bytes(struct catalog *c)
 {
 	struct stat db, wal;
