@@ -9,10 +9,10 @@
 
 #include "base/log.h"
 #include "faults.h"
-#include "gate.h"
 #include "opcount.h"
 #include "paths.h"
 #include "preflight.h"
+#include "probe.h"
 #include "process.h"
 #include "statedir.h"
 
@@ -195,6 +195,9 @@ static int open_source(struct migration *m, struct err *e)
 	if (r)
 		return r;
 	m->source = s;
+	r = m->continued ? 0 : probe_source(s, m->source_url, e);
+	if (r)
+		return r;
 	if ((s = opcount_new(m->source)))
 		m->opcount = m->source = s;
 	if (s && (s = source_fault(m->source)))
@@ -203,8 +206,6 @@ static int open_source(struct migration *m, struct err *e)
 		m->source = s;
 	if (s && (s = source_throttle(m->source)))
 		m->source = s;
-	if (s && (s = gate_new(m->source)))
-		m->gate = m->source = s;
 	if (!s)
 		return err_sys(e, ENOMEM, "source");
 	return faults_apply(m->fault, m->options->faults, e);
@@ -333,25 +334,16 @@ int migration_mount(struct migration *m, struct err *e)
 
 /* ---- down ---- */
 
-static void stop_engine(struct migration *m)
-{
-	if (!m->engine)
-		return;
-	engine_interrupt(m->engine);
-	engine_hold(m->engine, true);
-	if (m->gate)
-		gate_shut(m->gate);
-	if (m->engine_started)
-		engine_stop(m->engine);
-}
-
 void migration_close(struct migration *m)
 {
 	monitor_unwatch(m->monitor);
 	if (m->fusefs)
 		fusefs_stop(m->fusefs);
-	stop_engine(m);
+	if (m->engine_started)
+		engine_quiesce(m->engine);
 	source_close(m->source);
+	if (m->engine_started)
+		engine_stop(m->engine);
 	if (m->fusefs)
 		fusefs_free(m->fusefs);
 	if (m->engine)

@@ -40,7 +40,7 @@ struct migration {
 	struct target *target;
 	struct catalog *catalog;
 	struct source *source;		/* the top of the stack ... */
-	struct source *gate, *fault, *opcount;	/* ... and some of its layers */
+	struct source *fault, *opcount;	/* ... and two of its layers */
 	struct engine *engine;
 	bool engine_started;
 	struct fusefs *fusefs;
