@@ -172,6 +172,14 @@ static int lookup_open(struct request *r)
 	return attr_open_child(pfd, r->name, O_PATH);
 }
 
+/* A stub in the making has the reserved owner and must not be seen by anyone: it is not there yet (D1). */
+static bool lookup_torn(const struct request *r, int fd)
+{
+	struct stat st;
+
+	return fd >= 0 && !fstat(fd, &st) && target_is_torn(r->f->target, &st);
+}
+
 static int lookup_run(struct request *r)
 {
 	struct eobj *dir = request_object(r, 0, r->node);
@@ -184,11 +192,17 @@ static int lookup_run(struct request *r)
 	if (attr_hidden(r->f, r->ino, r->name))
 		return -ENOENT;
 	fd = lookup_open(r);
-	if (fd == -ENOENT && dir) {
+	if (dir && !dots && (fd == -ENOENT || lookup_torn(r, fd))) {
 		rc = access_need_name(dir, r->name, &r->wait);
 		if (rc)
 			return rc;
+		if (fd >= 0)
+			close(fd);
 		fd = lookup_open(r);
+		if (lookup_torn(r, fd)) {	/* a leftover that the source does not know any more */
+			close(fd);
+			fd = -ENOENT;
+		}
 	}
 	if (fd == -ENOENT)
 		return lookup_negative(r, dir);
