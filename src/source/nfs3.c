@@ -243,12 +243,13 @@ static void readlink_done(struct rpc_context *rpc, int status, void *data, void 
 {
 	struct source_req *req = arg;
 	const READLINK3res *res = data;
-	const READLINK3resok *ok = &res->READLINK3res_u.resok;
+	const READLINK3resok *ok;
 	size_t len;
 
 	(void)rpc;
 	if (!reply_ok(req, status, data))
 		return;
+	ok = &res->READLINK3res_u.resok;
 	len = ok->data ? strlen(ok->data) : 0;
 	if (len < 1 || len > SOURCE_LINK_MAX) {
 		nfs_conn_finish(req, -EPROTO);
@@ -271,12 +272,13 @@ static void read_done(struct rpc_context *rpc, int status, void *data, void *arg
 {
 	struct source_req *req = arg;
 	const READ3res *res = data;
-	const READ3resok *ok = &res->READ3res_u.resok;
+	const READ3resok *ok;
 	bool sane;
 
 	(void)rpc;
 	if (!reply_ok(req, status, data))
 		return;
+	ok = &res->READ3res_u.resok;
 	take_attr(req, &ok->file_attributes);
 	sane = ok->count == ok->data.data_len && ok->count <= req->length &&
 	       (ok->count > 0 || ok->eof);
@@ -301,11 +303,12 @@ static void statfs_done(struct rpc_context *rpc, int status, void *data, void *a
 {
 	struct source_req *req = arg;
 	const FSSTAT3res *res = data;
-	const FSSTAT3resok *ok = &res->FSSTAT3res_u.resok;
+	const FSSTAT3resok *ok;
 
 	(void)rpc;
 	if (!reply_ok(req, status, data))
 		return;
+	ok = &res->FSSTAT3res_u.resok;
 	req->fs = (struct source_fs){
 		.bytes_used = ok->tbytes > ok->fbytes ? ok->tbytes - ok->fbytes : 0,
 		.bytes_total = ok->tbytes,

@@ -112,11 +112,14 @@ static int do_getattr(struct worker *w, struct source_req *req)
 
 static int do_lookup(struct worker *w, struct source_req *req)
 {
-	_cleanup_close_ int dir = posix_handle_open(w->p->handles, &req->fh, O_PATH | O_DIRECTORY);
+	_cleanup_close_ int dir = -1;
 	_cleanup_close_ int fd = -1;
 	struct statx st;
 	int r;
 
+	if (posix_handle_type(&req->fh) != SOURCE_DIR)
+		return posix_handle_type(&req->fh) ? -ENOTDIR : -ESTALE;
+	dir = posix_handle_open(w->p->handles, &req->fh, O_PATH | O_DIRECTORY);
 	if (dir < 0)
 		return dir;
 	fd = openat(dir, req->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -129,7 +132,7 @@ static int do_lookup(struct worker *w, struct source_req *req)
 static int do_readdir(struct worker *w, struct source_req *req)
 {
 	if (posix_handle_type(&req->fh) != SOURCE_DIR)
-		return -ENOTDIR;
+		return posix_handle_type(&req->fh) ? -ENOTDIR : -ESTALE;
 	return posix_list(w->p->handles, &w->buffer, req);
 }
 
@@ -179,13 +182,16 @@ static ssize_t read_some(int fd, char *buf, size_t length, uint64_t offset)
 static int do_read(struct worker *w, struct source_req *req)
 {
 	uint32_t length = req->length < POSIX_READ_MAX ? req->length : POSIX_READ_MAX;
+	enum source_type type = posix_handle_type(&req->fh);
 	_cleanup_close_ int fd = -1;
 	struct statx st;
 	ssize_t n;
 	int r;
 
-	if (posix_handle_type(&req->fh) != SOURCE_REG)
-		return posix_handle_type(&req->fh) == SOURCE_DIR ? -EISDIR : -EINVAL;
+	if (!type)
+		return -ESTALE;
+	if (type != SOURCE_REG)
+		return type == SOURCE_DIR ? -EISDIR : -EINVAL;
 	fd = posix_handle_open(w->p->handles, &req->fh, O_RDONLY | O_NONBLOCK | O_NOATIME);
 	if (fd < 0)
 		return fd;

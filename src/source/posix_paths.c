@@ -152,20 +152,22 @@ int posix_paths_open(int root_fd, const char *path, int flags)
 	char piece[PATH_MAX];
 
 	while (strlen(path) > PIECE) {
-		const char *cut = memrchr(path, '/', PIECE);
+		size_t cut = PIECE;
 		int fd;
 
+		while (cut > 0 && path[cut] != '/')
+			cut--;
 		if (!cut)
 			return -ENAMETOOLONG;
-		memcpy(piece, path, (size_t)(cut - path));
-		piece[cut - path] = 0;
+		memcpy(piece, path, cut);
+		piece[cut] = 0;
 		fd = open_piece(dir < 0 ? root_fd : dir, piece, O_PATH | O_DIRECTORY);
 		if (fd < 0)
 			return fd;
 		if (dir >= 0)
 			close(dir);
 		dir = fd;
-		path = cut + 1;
+		path += cut + 1;
 	}
 	return open_piece(dir < 0 ? root_fd : dir, *path ? path : ".", flags);
 }
