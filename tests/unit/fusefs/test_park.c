@@ -1,0 +1,655 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Incomplete objects: what waits, for what, what does not, and how waiting ends. */
+#include "rig.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+static int up(void **s) { return rig_up(s, RIG_ENGINE); }
+
+/* An operation in a thread: it is expected to hang until the test lets it go. */
+struct job {
+	const struct rig *r;
+	int (*fn)(struct job *j);
+	const char *name, *name2;
+	int arg, result;
+	char buf[64];
+	pthread_t t;
+};
+
+static void *job_main(void *p)
+{
+	struct job *j = p;
+
+	j->result = j->fn(j);
+	return NULL;
+}
+
+static void job_start(struct job *j)
+{
+	assert_int_equal(pthread_create(&j->t, NULL, job_main, j), 0);
+}
+
+static int job_end(struct job *j)
+{
+	pthread_join(j->t, NULL);
+	return j->result;
+}
+
+static int do_read(struct job *j)
+{
+	return (int)rig_read(rig_path(j->r, j->name), j->buf, sizeof j->buf);
+}
+static int do_open(struct job *j)
+{
+	int fd = open(rig_path(j->r, j->name), j->arg | O_CLOEXEC, 0600);
+
+	return fd < 0 ? -errno : fd;
+}
+static int do_stat(struct job *j)
+{
+	struct stat st;
+
+	return lstat(rig_path(j->r, j->name), &st) ? -errno : 0;
+}
+static int do_unlink(struct job *j) { return unlink(rig_path(j->r, j->name)) ? -errno : 0; }
+static int do_rmdir(struct job *j) { return rmdir(rig_path(j->r, j->name)) ? -errno : 0; }
+static int do_rename(struct job *j) { return rename(rig_path(j->r, j->name), rig_path(j->r, j->name2)) ? -errno : 0; }
+static int do_link(struct job *j) { return link(rig_path(j->r, j->name), rig_path(j->r, j->name2)) ? -errno : 0; }
+static int do_chmod(struct job *j) { return chmod(rig_path(j->r, j->name), 0751) ? -errno : 0; }
+static int do_mkdir(struct job *j) { return mkdir(rig_path(j->r, j->name), 0700) ? -errno : 0; }
+static int do_truncate(struct job *j) { return truncate(rig_path(j->r, j->name), j->arg) ? -errno : 0; }
+static int do_setxattr(struct job *j) { return setxattr(rig_path(j->r, j->name), "user.t", "v", 1, 0) ? -errno : 0; }
+static int do_pread(struct job *j)
+{
+	ssize_t n = pread(j->arg, j->buf, 4, 0);
+
+	return n < 0 ? -errno : (int)n;
+}
+static int do_pwrite(struct job *j)
+{
+	ssize_t n = pwrite(j->arg, j->buf, 4, 0);
+
+	return n < 0 ? -errno : (int)n;
+}
+static int do_list(struct job *j)
+{
+	DIR *d = opendir(rig_path(j->r, j->name));
+	int n = 0;
+
+	while (d && readdir(d))
+		n++;
+	if (d)
+		closedir(d);
+	return n;
+}
+
+#define JOB(r_, fn_, ...) (struct job){ .r = (r_), .fn = (fn_), __VA_ARGS__ }
+
+static bool exists_below(struct rig *r, const char *name)
+{
+	return !faccessat(rig_backing(r), name, F_OK, AT_SYMLINK_NOFOLLOW);
+}
+
+/* A small file: the open is held until the content is here, then it is native. */
+static void test_open_waits(void **state)
+{
+	struct rig *r = *state;
+	struct eobj *o = fake_object(r->en, 1, GATE_ALL & ~(GATE_CONTENT | GATE_CONTENT_RECORDED));
+	struct job rd = JOB(r, do_read, .name = "f"), wr = JOB(r, do_open, .name = "f", .arg = O_RDWR);
+	struct fusefs_status s;
+	struct fusefs_stalled st[4];
+	struct target_handle h;
+
+	rig_stub(r, 1, "f", S_IFREG | 0644, "content");
+	rig_handle(r, "f", &h);
+	job_start(&rd);
+	rig_parked(r, 1);
+	assert_int_equal(fusefs_stalled(r->f, st, 4), 1);
+	assert_string_equal(st[0].op, "open");
+	assert_int_not_equal(st[0].since, 0);
+	assert_true(target_handle_equal(&st[0].inode, &h));
+	fake_open(o, GATE_CONTENT);
+	assert_int_equal(job_end(&rd), 7);
+	assert_memory_equal(rd.buf, "content", 7);
+	job_start(&wr);		/* here, but not yet recorded */
+	rig_parked(r, 1);
+	fake_open(o, GATE_CONTENT_RECORDED);
+	assert_true(job_end(&wr) >= 0);
+	fusefs_status(r->f, &s);
+	assert_int_equal(s.open_passthrough, s.passthrough);
+	assert_int_equal(s.open_slow, 0);
+	close(wr.result);
+}
+
+static void test_failure_is_reported(void **state)
+{
+	struct rig *r = *state;
+	struct eobj *o = fake_object(r->en, 1, GATE_ALL & ~GATE_CONTENT);
+	struct job j = JOB(r, do_read, .name = "f");
+
+	rig_stub(r, 1, "f", S_IFREG | 0644, "content");
+	job_start(&j);
+	rig_parked(r, 1);
+	fake_fail(o, GATE_CONTENT, -EIO);
+	assert_int_equal(job_end(&j), -EIO);
+}
+
+/* 200 stalled readers do not delay others: the rule that shapes this module. */
+static void test_200_stalled(void **state)
+{
+	enum { N = 200 };
+	struct rig *r = *state;
+	struct job *j = calloc(N, sizeof *j);
+	static struct fusefs_stalled st[N + 1];
+	char (*name)[16] = calloc(N, sizeof *name);
+	uint64_t worst = 0;
+
+	rig_write(rig_path(r, "done"), "native", 6);
+	for (int i = 0; i < N; i++) {
+		snprintf(name[i], sizeof name[i], "s%d", i);
+		fake_object(r->en, (uint64_t)i + 1, GATE_ALL & ~GATE_CONTENT);
+		rig_stub(r, i + 1, name[i], S_IFREG | 0644, "late");
+		j[i] = JOB(r, do_read, .name = name[i]);
+		job_start(&j[i]);
+	}
+	rig_parked(r, N);
+	assert_int_equal(fusefs_stalled(r->f, st, N + 1), N);
+	for (int i = 0; i < 200; i++) {
+		uint64_t t = clock_mono();
+		char buf[8], fresh[24];
+		struct stat sb;
+
+		snprintf(fresh, sizeof fresh, "fresh%d", i);
+		assert_int_equal(rig_read(rig_path(r, "done"), buf, 8), 6);
+		rig_write(rig_path(r, fresh), "x", 1);
+		assert_int_equal(stat(rig_path(r, name[i]), &sb), 0);	/* the stalled themselves can be looked at */
+		assert_int_equal(unlink(rig_path(r, fresh)), 0);
+		t = clock_mono() - t;
+		worst = t > worst ? t : worst;
+	}
+	assert_true(worst < CLOCK_SEC);
+	rig_parked(r, N);
+	for (int i = 0; i < N; i++)
+		fake_open(&r->en->obj[i + 1], GATE_CONTENT);
+	for (int i = 0; i < N; i++)
+		assert_int_equal(job_end(&j[i]), 4);
+	free(j);
+	free(name);
+}
+
+static void on_usr1(int sig) { (void)sig; }
+
+static int child_reads(void *arg)
+{
+	struct sigaction sa = { .sa_handler = on_usr1 };
+	char buf[8];
+
+	sigaction(SIGUSR1, &sa, NULL);
+	return rig_read(rig_path(arg, "f"), buf, 8) == 4 ? 0 : 1;
+}
+
+/* A signal with a handler must not break an open; a kill must, even as the second signal. */
+static void test_signals(void **state)
+{
+	struct rig *r = *state;
+	struct eobj *o = fake_object(r->en, 1, GATE_ALL & ~GATE_CONTENT);
+	pid_t p;
+
+	rig_stub(r, 1, "f", S_IFREG | 0644, "late");
+	p = rig_spawn(child_reads, r);
+	rig_parked(r, 1);
+	kill(p, SIGUSR1);
+	nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL);
+	rig_parked(r, 1);
+	kill(p, SIGKILL);
+	assert_int_equal(rig_reap(p), 128 + SIGKILL);
+	rig_parked(r, 0);
+	p = rig_spawn(child_reads, r);
+	rig_parked(r, 1);
+	kill(p, SIGUSR1);
+	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+	fake_open(o, GATE_CONTENT);
+	assert_int_equal(rig_reap(p), 0);
+}
+
+/* Large: ranges on demand; what is here is read at once, the rest waits by itself. */
+static void test_slow_read(void **state)
+{
+	struct rig *r = *state;
+	struct eobj *o = fake_object(r->en, 1, GATE_ALL & ~(GATE_CONTENT | GATE_CONTENT_RECORDED | GATE_RANGE));
+	struct fusefs_status s;
+	struct job j = { 0 };
+	char b[8];
+	int fd, fd2;
+
+	o->slow = true;
+	rig_stub(r, 1, "f", S_IFREG | 0644, "0123456789");
+	fd = open(rig_path(r, "f"), O_RDONLY);
+	assert_true(fd >= 0);
+	fusefs_status(r->f, &s);
+	assert_int_equal(s.open_slow, 1);
+	j = JOB(r, do_pread, .arg = fd);
+	job_start(&j);
+	rig_parked(r, 1);
+	o->range_here = 8;
+	assert_int_equal(pread(fd, b, 4, 4), 4);
+	assert_memory_equal(b, "4567", 4);
+	assert_int_equal(pread(fd, b, 4, 100), 0);	/* beyond the end nothing is asked for */
+	assert_int_equal(lseek(fd, 3, SEEK_DATA), 3);
+	assert_int_equal(lseek(fd, 3, SEEK_HOLE), 10);
+	fake_open(o, GATE_RANGE);
+	assert_int_equal(job_end(&j), 4);
+	/* complete now, but while one slow open exists every open is slow */
+	fake_open(o, GATE_ALL);
+	o->complete = true;
+	fd2 = open(rig_path(r, "f"), O_RDWR);
+	assert_true(fd2 >= 0);
+	fusefs_status(r->f, &s);
+	assert_int_equal(s.open_slow, 2);
+	assert_int_equal(s.open_passthrough, 0);
+	assert_int_equal(pwrite(fd2, "X", 1, 0), 1);
+	assert_int_equal(pread(fd, b, 2, 0), 2);
+	assert_memory_equal(b, "X1", 2);
+	close(fd);
+	close(fd2);
+	for (int i = 0; i < 2000 && s.open_slow; i++) {
+		fusefs_status(r->f, &s);
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
+	assert_int_equal(s.open_slow, 0);
+	fd = open(rig_path(r, "f"), O_RDONLY);
+	fusefs_status(r->f, &s);
+	assert_int_equal(s.open_passthrough, s.passthrough);
+	assert_int_equal(pread(fd, b, 2, 0), 2);
+	assert_memory_equal(b, "X1", 2);
+	close(fd);
+}
+
+static void test_slow_write(void **state)
+{
+	struct rig *r = *state;
+	struct eobj *o = fake_object(r->en, 1, GATE_ALL & ~(GATE_CONTENT | GATE_CONTENT_RECORDED | GATE_RANGE_RECORDED));
+	struct job j = { 0 }, other;
+	char b[16];
+	int fd;
+
+	o->slow = true;
+	rig_stub(r, 1, "f", S_IFREG | 0644, "0123456789");
+	fd = open(rig_path(r, "f"), O_RDWR);
+	assert_true(fd >= 0);
+	j = JOB(r, do_pwrite, .arg = fd, .buf = "WXYZ");
+	job_start(&j);
+	rig_parked(r, 1);
+	other = JOB(r, do_stat, .name = "f");
+	job_start(&other);
+	assert_int_equal(job_end(&other), 0);
+	assert_int_equal(o->times_taken, 0);	/* nothing was touched yet */
+	for (int i = 0; i < 64; i++)		/* the parked payload is not in a buffer that others use */
+		rig_write(rig_path(r, "noise"), "nnnnnnnnnnnnnnnn", 16);
+	fake_open(o, GATE_RANGE_RECORDED);
+	assert_int_equal(job_end(&j), 4);
+	assert_int_equal(o->written, 1);
+	assert_int_equal(o->written_bytes, 4);
+	assert_true(o->times_taken > 0 && o->records > 0);
+	assert_int_equal(pread(fd, b, 16, 0), 10);
+	assert_memory_equal(b, "WXYZ456789", 10);
+	close(fd);
+}
+
+static void test_slow_mmap(void **state)
+{
+	struct rig *r = *state;
+	struct eobj *o = fake_object(r->en, 1, GATE_ALL & ~(GATE_CONTENT | GATE_CONTENT_RECORDED));
+	char *m;
+	int fd;
+
+	o->slow = true;
+	rig_stub(r, 1, "f", S_IFREG | 0644, "0123456789");
+	fd = open(rig_path(r, "f"), O_RDWR);
+	m = mmap(NULL, 10, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(m != MAP_FAILED);
+	assert_memory_equal(m, "0123456789", 10);
+	m[0] = 'M';
+	assert_int_equal(msync(m, 10, MS_SYNC), 0);
+	assert_true(o->written > 0);
+	munmap(m, 10);
+	close(fd);
+	{
+		char b[1];
+		int back = openat(rig_backing(r), "f", O_RDONLY);
+
+		assert_int_equal(read(back, b, 1), 1);
+		assert_int_equal(b[0], 'M');
+		close(back);
+	}
+}
+
+static void test_truncate_once(void **state)
+{
+	struct rig *r = *state;
+	struct eobj *o = fake_object(r->en, 1, GATE_ALL & ~(GATE_RECORD | GATE_CHANGE | GATE_CONTENT_RECORDED));
+	struct job j = JOB(r, do_open, .name = "f", .arg = O_WRONLY | O_TRUNC);
+	struct job t = JOB(r, do_truncate, .name = "f", .arg = 3);
+	struct stat st;
+
+	rig_stub(r, 1, "f", S_IFREG | 0644, "content");
+	job_start(&j);
+	rig_parked(r, 1);
+	fake_open(o, GATE_RECORD);
+	rig_parked(r, 1);
+	assert_int_equal(fstatat(rig_backing(r), "f", &st, 0), 0);
+	assert_int_equal(st.st_size, 7);
+	fake_open(o, GATE_CHANGE);
+	rig_parked(r, 1);		/* truncated, now for the record of the content */
+	assert_int_equal(fstatat(rig_backing(r), "f", &st, 0), 0);
+	assert_int_equal(st.st_size, 0);
+	fake_open(o, GATE_CONTENT_RECORDED);
+	assert_true(job_end(&j) >= 0);
+	close(j.result);
+	assert_int_equal(o->truncated, 1);
+	assert_int_equal(o->change_begun, 1);
+	assert_int_equal(o->change_ended, 1);
+	job_start(&t);
+	assert_int_equal(job_end(&t), 0);
+	assert_int_equal(o->truncated, 2);
+	assert_int_equal(o->change_ended, 2);
+}
+
+/* A name that is not decided yet is asked for; "no" is cached only once the directory is listed. */
+static void test_lookup(void **state)
+{
+	struct rig *r = *state;
+	struct eobj *d = fake_object(r->en, 1, GATE_ALL & ~GATE_NAME);
+	struct job j = JOB(r, do_stat, .name = "d/new"), k = JOB(r, do_stat, .name = "d/absent");
+	int fd;
+
+	rig_stub(r, 1, "d", S_IFDIR | 0755, NULL);
+	job_start(&j);
+	rig_parked(r, 1);
+	fd = openat(rig_backing(r), "d/new", O_CREAT | O_WRONLY, 0600);	/* the source had it */
+	close(fd);
+	fake_open(d, GATE_NAME);
+	assert_int_equal(job_end(&j), 0);
+	job_start(&k);
+	assert_int_equal(job_end(&k), -ENOENT);
+	fd = openat(rig_backing(r), "d/absent", O_CREAT | O_WRONLY, 0600);
+	close(fd);
+	k = JOB(r, do_stat, .name = "d/absent");	/* not cached */
+	job_start(&k);
+	assert_int_equal(job_end(&k), 0);
+	d->listed = true;
+	k = JOB(r, do_stat, .name = "d/never");
+	job_start(&k);
+	assert_int_equal(job_end(&k), -ENOENT);
+	fd = openat(rig_backing(r), "d/never", O_CREAT | O_WRONLY, 0600);
+	close(fd);
+	k = JOB(r, do_stat, .name = "d/never");	/* final, so cached for ever */
+	job_start(&k);
+	assert_int_equal(job_end(&k), -ENOENT);
+}
+
+static void test_create_in_unlisted(void **state)
+{
+	struct rig *r = *state;
+	struct eobj *d = fake_object(r->en, 1, GATE_ALL & ~GATE_RECORD);
+	struct job j = JOB(r, do_mkdir, .name = "d/sub"), c = JOB(r, do_open, .name = "d/f", .arg = O_CREAT | O_RDWR);
+
+	rig_stub(r, 1, "d", S_IFDIR | 0755, NULL);
+	job_start(&j);
+	rig_parked(r, 1);
+	assert_false(exists_below(r, "d/sub"));
+	fake_open(d, GATE_RECORD);
+	assert_int_equal(job_end(&j), 0);
+	assert_true(d->times_taken > 0);
+	job_start(&c);
+	assert_true(job_end(&c) >= 0);
+	assert_int_equal(write(c.result, "x", 1), 1);	/* complete from the start */
+	close(c.result);
+}
+
+static void test_list(void **state)
+{
+	struct rig *r = *state;
+	struct eobj *d = fake_object(r->en, 1, GATE_ALL & ~GATE_LISTED);
+	struct job j = JOB(r, do_list, .name = "d");
+
+	rig_stub(r, 1, "d", S_IFDIR | 0755, NULL);
+	job_start(&j);
+	rig_parked(r, 1);
+	close(openat(rig_backing(r), "d/one", O_CREAT | O_WRONLY, 0600));
+	fake_object(r->en, 2, GATE_ALL & ~GATE_ATTACH);	/* would have to be adopted first */
+	rig_stub(r, 2, "d/two", S_IFREG | 0600, "");
+	fake_open(d, GATE_LISTED);
+	assert_int_equal(job_end(&j), 4);	/* . .. one two: an adoption does not hold the list up */
+	assert_true(d->visited > 0);
+	rig_parked(r, 0);
+	assert_int_equal(fake_waiting(r->en), 0);
+}
+
+static void test_adoption_parks_lookup(void **state)
+{
+	struct rig *r = *state;
+	struct eobj *o = fake_object(r->en, 1, GATE_ALL & ~GATE_ATTACH);
+	struct job j = JOB(r, do_stat, .name = "f");
+
+	rig_stub(r, 1, "f", S_IFREG | 0600, "x");
+	job_start(&j);
+	rig_parked(r, 1);
+	fake_open(o, GATE_ATTACH);
+	assert_int_equal(job_end(&j), 0);
+}
+
+static void test_unlink(void **state)
+{
+	struct rig *r = *state;
+	struct eobj *o = fake_object(r->en, 1, GATE_ALL & ~GATE_INTENT), *h = fake_object(r->en, 2, GATE_ALL);
+	struct job j = JOB(r, do_unlink, .name = "f"), k = JOB(r, do_unlink, .name = "hard");
+
+	rig_stub(r, 1, "f", S_IFREG | 0644, "x");
+	job_start(&j);
+	rig_parked(r, 1);
+	assert_true(exists_below(r, "f"));
+	fake_open(o, GATE_INTENT);
+	assert_int_equal(job_end(&j), 0);
+	assert_false(exists_below(r, "f"));
+	assert_int_equal(o->deleted, 1);
+	assert_int_equal(o->deleted_gone, 1);
+
+	h->hide = true;			/* the source may have more names of it (D5) */
+	rig_stub(r, 2, "hard", S_IFREG | 0644, "x");
+	job_start(&k);
+	assert_int_equal(job_end(&k), 0);
+	assert_false(exists_below(r, "hard"));
+	assert_int_equal(h->hidden, 1);
+	assert_int_equal(h->deleted_gone, 0);
+	assert_int_equal(target_holder_has(r->target, 2), 1);
+}
+
+static void test_rmdir(void **state)
+{
+	struct rig *r = *state;
+	struct eobj *d = fake_object(r->en, 1, GATE_ALL & ~GATE_LISTED);
+	struct job j = JOB(r, do_rmdir, .name = "d");
+
+	rig_stub(r, 1, "d", S_IFDIR | 0755, NULL);
+	job_start(&j);
+	rig_parked(r, 1);
+	close(openat(rig_backing(r), "d/arrived", O_CREAT | O_WRONLY, 0600));
+	fake_open(d, GATE_LISTED);
+	assert_int_equal(job_end(&j), -ENOTEMPTY);	/* the source's names count */
+	assert_int_equal(d->deleted, 1);		/* the intent got its result */
+	assert_int_equal(d->deleted_gone, 0);
+	assert_int_equal(unlinkat(rig_backing(r), "d/arrived", 0), 0);
+	j = JOB(r, do_rmdir, .name = "d");
+	job_start(&j);
+	assert_int_equal(job_end(&j), 0);
+	assert_int_equal(d->deleted_gone, 1);
+}
+
+static void test_rename_over(void **state)
+{
+	struct rig *r = *state;
+	struct eobj *a = fake_object(r->en, 1, GATE_ALL & ~GATE_RECORD), *v = fake_object(r->en, 2, GATE_ALL),
+		    *h = fake_object(r->en, 3, GATE_ALL);
+	struct job j = JOB(r, do_rename, .name = "a", .name2 = "v"), k = JOB(r, do_rename, .name = "v", .name2 = "h");
+	char b[4];
+
+	rig_stub(r, 1, "a", S_IFREG | 0644, "A");
+	rig_stub(r, 2, "v", S_IFREG | 0644, "V");
+	rig_stub(r, 3, "h", S_IFREG | 0644, "H");
+	h->hide = true;
+	job_start(&j);
+	rig_parked(r, 1);
+	assert_true(exists_below(r, "a"));
+	fake_open(a, GATE_RECORD);
+	assert_int_equal(job_end(&j), 0);
+	assert_int_equal(v->deleted_gone, 1);
+	assert_int_equal(v->intents, 1);
+	assert_int_equal(a->deleted, 0);
+	job_start(&k);
+	assert_int_equal(job_end(&k), 0);
+	assert_int_equal(h->hidden, 1);
+	assert_int_equal(h->deleted_gone, 0);
+	assert_int_equal(target_holder_has(r->target, 3), 1);
+	assert_int_equal(rig_read(rig_path(r, "h"), b, 4), 1);
+	assert_int_equal(b[0], 'A');
+}
+
+static void test_link_and_metadata(void **state)
+{
+	struct rig *r = *state;
+	struct eobj *o = fake_object(r->en, 1, GATE_ALL & ~GATE_RECORD);
+	struct job j[3] = { JOB(r, do_link, .name = "f", .name2 = "g"), JOB(r, do_chmod, .name = "f"),
+			    JOB(r, do_setxattr, .name = "f") };
+	struct stat st;
+
+	rig_stub(r, 1, "f", S_IFREG | 0644, "x");
+	for (int i = 0; i < 3; i++)
+		job_start(&j[i]);
+	for (int i = 0; i < 300 && fake_waiting(r->en) < 2; i++)	/* chmod and setxattr hold the inode's lock in turn */
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	assert_false(exists_below(r, "g"));
+	assert_int_equal(fstatat(rig_backing(r), "f", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0644);
+	fake_open(o, GATE_RECORD);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(job_end(&j[i]), 0);
+	assert_true(exists_below(r, "g"));
+	assert_int_equal(fstatat(rig_backing(r), "f", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0751);
+}
+
+/* Attributes are cached for ever until DMM says that it changed them. */
+static void test_changed(void **state)
+{
+	struct rig *r = *state;
+	struct eobj *o = fake_object(r->en, 1, GATE_ALL);
+	struct target_handle h;
+	struct stat st;
+
+	rig_stub(r, 1, "f", S_IFREG | 0644, "x");
+	rig_handle(r, "f", &h);
+	o->size = 100;
+	assert_int_equal(stat(rig_path(r, "f"), &st), 0);
+	assert_int_equal(st.st_size, 100);
+	o->size = 200;
+	assert_int_equal(stat(rig_path(r, "f"), &st), 0);
+	assert_int_equal(st.st_size, 100);
+	fake_changed(r->en, &h);
+	for (int i = 0; i < 2000 && st.st_size != 200; i++) {
+		assert_int_equal(stat(rig_path(r, "f"), &st), 0);
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
+	assert_int_equal(st.st_size, 200);
+}
+
+static void test_exec_opens_whole(void **state)
+{
+	struct rig *r = *state;
+	struct eobj *o = fake_object(r->en, 1, GATE_ALL);
+	char cmd[300];
+
+	o->slow = true;
+	rig_stub(r, 1, "prog", S_IFREG | 0755, "#!/bin/sh\nexit 7\n");
+	snprintf(cmd, sizeof cmd, "%s", rig_path(r, "prog"));
+	assert_int_equal(system(cmd) >> 8, 7);
+	assert_true(o->exec_opens > 0);
+}
+
+/* Stopping answers what is parked. */
+static void test_stop(void **state)
+{
+	struct rig *r = *state;
+	struct job j = JOB(r, do_read, .name = "f");
+
+	fake_object(r->en, 1, GATE_ALL & ~GATE_CONTENT);
+	rig_stub(r, 1, "f", S_IFREG | 0644, "x");
+	job_start(&j);
+	rig_parked(r, 1);
+	fusefs_stop(r->f);
+	assert_int_equal(job_end(&j), -EIO);
+	assert_int_equal(fake_waiting(r->en), 0);
+}
+
+/* Wakes, cancellations and new requests at random: every request is answered once. */
+static void test_storm(void **state)
+{
+	enum { N = 24, ROUNDS = 40 };
+	struct rig *r = *state;
+	struct job j[N];
+	char name[N][8];
+
+	for (int i = 0; i < N; i++) {
+		snprintf(name[i], sizeof name[i], "s%d", i);
+		fake_object(r->en, (uint64_t)i + 1, GATE_ALL & ~GATE_CONTENT);
+		rig_stub(r, i + 1, name[i], S_IFREG | 0644, "late");
+	}
+	for (int k = 0; k < ROUNDS; k++) {
+		for (int i = 0; i < N; i++) {
+			j[i] = JOB(r, do_read, .name = name[i]);
+			job_start(&j[i]);
+		}
+		for (int i = 0; i < N; i++) {
+			struct eobj *o = &r->en->obj[i + 1];
+
+			if (k % 3 == 0 && i % 2)
+				rig_parked(r, (unsigned)(N - i));
+			fake_open(o, GATE_CONTENT);
+			assert_int_equal(job_end(&j[i]), 4);
+			o->gates &= ~(unsigned)GATE_CONTENT;
+			if (k % 3 == 0 && !(i % 2))
+				rig_parked(r, (unsigned)(N - i - 1));
+		}
+	}
+	rig_parked(r, 0);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, up, rig_down)
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		T(test_open_waits), T(test_failure_is_reported), T(test_200_stalled), T(test_signals),
+		T(test_slow_read), T(test_slow_write), T(test_slow_mmap), T(test_truncate_once), T(test_lookup),
+		T(test_create_in_unlisted), T(test_list), T(test_adoption_parks_lookup), T(test_unlink),
+		T(test_rmdir), T(test_rename_over), T(test_link_and_metadata), T(test_changed),
+		T(test_exec_opens_whole), T(test_stop), T(test_storm),
+	};
+
+	umask(022);
+	return rig_possible() ? cmocka_run_group_tests(tests, NULL, NULL) : 77;
+}
