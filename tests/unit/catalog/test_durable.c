@@ -402,6 +402,75 @@ static void test_last_resort(void **state)
 	help_check_ledger(h);
 }
 
+struct crowd {
+	struct help *h;
+	_Atomic bool stop;
+	_Atomic uint64_t next, committed;
+};
+
+static void *crowd_commit(void *arg)
+{
+	struct crowd *k = arg;
+
+	while (!atomic_load(&k->stop)) {
+		if (commit_one(k->h->c, atomic_fetch_add(&k->next, 1)))
+			return NULL;
+		atomic_fetch_add(&k->committed, 1);
+	}
+	return k;
+}
+
+static void *crowd_read(void *arg)
+{
+	struct crowd *k = arg;
+	struct catalog_counters c;
+	struct catalog_row row;
+
+	while (!atomic_load(&k->stop)) {
+		uint64_t upto = atomic_load(&k->committed);
+
+		catalog_counters(k->h->c, &c);
+		if (c.objects[CATALOG_FOUND] < upto || catalog_get(k->h->c, 1 << 30, &row) != -ENOENT)
+			return NULL;
+	}
+	return k;
+}
+
+static void *crowd_checkpoint(void *arg)
+{
+	struct crowd *k = arg;
+
+	while (!atomic_load(&k->stop)) {
+		if (catalog_checkpoint(k->h->c))
+			return NULL;
+		usleep(5000);
+	}
+	return k;
+}
+
+/* Committers, readers and a checkpointer at once; what was counted is there. */
+static void test_crowd(void **state)
+{
+	void *(*const role[])(void *) = { crowd_commit, crowd_commit, crowd_commit, crowd_commit,
+					  crowd_read, crowd_read, crowd_checkpoint };
+	struct crowd k = { .h = *state, .next = 2 };
+	pthread_t t[7];
+	void *ok;
+
+	for (int i = 0; i < 7; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, role[i], &k), 0);
+	usleep(300000);
+	atomic_store(&k.stop, true);
+	for (int i = 0; i < 7; i++) {
+		assert_int_equal(pthread_join(t[i], &ok), 0);
+		assert_non_null(ok);
+	}
+	assert_true(k.committed > 0);
+	help_reopen(k.h);
+	assert_int_equal(help_value(k.h, "SELECT count(*) FROM object"), k.committed);
+	help_check_ledger(k.h);
+}
+
 static void child(const char *dir, int to)
 {
 	struct catalog_identity id = { .source = "s", .target = "t" };
@@ -473,7 +542,7 @@ int main(void)
 		T(test_a_flush_serves_no_later_commit), T(test_empty_commit),
 		T(test_failed_flush_poisons), T(test_poison_meets_open_transaction),
 		T(test_checkpoint_flush_fails), T(test_readers_pass_a_checkpoint),
-		T(test_the_wal_is_the_one), T(test_last_resort), T(test_kill),
+		T(test_the_wal_is_the_one), T(test_last_resort), T(test_crowd), T(test_kill),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
