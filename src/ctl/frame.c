@@ -106,7 +106,8 @@ static void add_end(struct page *p, const struct view *v)
 	char left[200];
 
 	if (v->quarantined)
-		add(p, "  ERRORS   %llu objects could not be fetched",
+		add(p, "  ERRORS   %llu objects could not be fetched; they are tried again when "
+		    "the same command is given anew",
 		    (unsigned long long)v->quarantined);
 	if (v->target_full)
 		add(p, "  TARGET   is full: the background waits for space");

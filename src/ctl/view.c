@@ -114,7 +114,7 @@ static void estimate(struct view *v)
 		.t = v->seconds,
 		.found_objects = v->found_objects,
 		.found_bytes = v->found_bytes,
-		.here_objects = v->here_objects,
+		.here_objects = v->here_objects + v->quarantined,	/* nobody works on those */
 		.here_bytes = v->here_bytes + v->landed_bytes,
 		.expected_objects = v->expected_objects,
 		.expected_bytes = v->expected_bytes,
@@ -230,6 +230,10 @@ char *view_remaining(const struct view *v, char *buf, size_t n)
 	char low[40], high[40];
 	struct eta_range r;
 
+	if (!strcmp(v->phase, "errors-left")) {
+		snprintf(buf, n, "only what could not be fetched");
+		return buf;
+	}
 	eta_range(&v->eta, &r);
 	if (!r.known) {
 		snprintf(buf, n, "not known yet");

@@ -23,7 +23,7 @@ struct monitor {
 	int signals, wake;		/* signalfd; eventfd that ends the thread */
 	pthread_t thread;
 	bool display_gone;		/* the thread's own */
-	bool was_connected, only_errors;
+	bool was_connected, maybe_only_errors, only_errors;
 	uint64_t trouble_since;
 
 	pthread_mutex_t lock;		/* everything below */
@@ -86,10 +86,12 @@ static void report_source(struct monitor *m, const struct source_stats *s)
 			      (double)((now - m->trouble_since) / CLOCK_MS) / 1000));
 }
 
+/* Twice in a row: between a directory's names and their counting it may look so for a moment. */
 static void report_errors_left(struct monitor *m, const struct engine_progress *p)
 {
-	bool only = status_only_errors_left(p);
+	bool now = status_only_errors_left(p), only = now && m->maybe_only_errors;
 
+	m->maybe_only_errors = now;
 	if (only && !m->only_errors)
 		events_emit(m->events, CHANNEL_NOTE, "errors-left",
 			    json_pack("{s:I}", "quarantined", (json_int_t)p->quarantined));

@@ -81,7 +81,7 @@ static json_t *progress_fields(const struct engine_progress *p, const char *phas
 			      "landed_bytes", I(p->landed_bytes),
 			      "expected_objects", I(p->expected_objects),
 			      "expected_bytes", I(p->expected_bytes),
-			      "discovery_done", p->discovery_done,
+			      "discovery_done", status_found_all(p),
 			      "directories_left", I(p->directories_left));
 	json_t *more = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b}",
 				 "quarantined", I(p->quarantined), "deleted", I(p->deleted),
@@ -111,9 +111,16 @@ json_t *status_fields(const struct status_view *v, const struct engine_progress 
 	return o;
 }
 
+/* A directory counts as listed in the commit that records the last of its names. */
+bool status_found_all(const struct engine_progress *p)
+{
+	return p->discovery_done ||
+	       (p->found_objects && !p->directories_left && !p->quarantined);
+}
+
 bool status_only_errors_left(const struct engine_progress *p)
 {
-	return p->quarantined && p->discovery_done && !p->all_here &&
+	return p->quarantined && !p->directories_left && !p->all_here &&
 	       p->here_objects + p->quarantined >= p->found_objects;
 }
 

@@ -20,6 +20,9 @@ struct status_view {
 json_t *status_fields(const struct status_view *v, const struct engine_progress *p,
 		      const char *phase, uint64_t dropped);
 
+/* Nothing is left to be discovered.  (The engine says so only when it is also idle.) */
+bool status_found_all(const struct engine_progress *p);
+
 /* Everything but quarantined objects is here. */
 bool status_only_errors_left(const struct engine_progress *p);
 
