@@ -393,7 +393,8 @@ const struct op op_releasedir = { .name = "releasedir", .run = release_run };
 
 /* ---- CREATE and TMPFILE ---- */
 
-static int create_file(struct request *r, struct eobj *dir, int pfd)
+/* 0 and the descriptor, PARKED, or -errno */
+static int create_file(struct request *r, struct eobj *dir, int pfd, int *out)
 {
 	int fd, rc;
 
@@ -407,7 +408,8 @@ static int create_file(struct request *r, struct eobj *dir, int pfd)
 		return rc;
 	fd = r->tmpfile ? openat(pfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC | (r->flags & O_EXCL), r->mode & 07777)
 			: openat(pfd, r->name, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, r->mode & 07777);
-	rc = fd < 0 ? -errno : fd;
+	rc = fd < 0 ? -errno : 0;
+	*out = fd;
 	name_act_as_root();
 	/* It exists after all: the kernel looks again, checks permissions and opens. */
 	return rc == -EEXIST && !(r->flags & O_EXCL) ? -ESTALE : rc;
@@ -429,9 +431,9 @@ static int create_run(struct request *r)
 		return pfd;
 	if (!r->tmpfile && attr_hidden(r->f, r->ino, r->name))
 		return -EPERM;
-	fd = create_file(r, dir, pfd);
-	if (fd < 0)
-		return fd;
+	rc = create_file(r, dir, pfd, &fd);
+	if (rc)
+		return rc;
 	rc = target_handle_of(fd, &h);
 	if (!rc)
 		rc = attr_entry(r, fd, &h, NULL, &e);
