@@ -344,7 +344,6 @@ struct engine {
 	unsigned committing;		/* records in the group's hands */
 	struct list urgent;		/* struct eobj */
 	uint64_t stamp;
-	unsigned groups;
 	bool committer_stop, poisoned;
 	pthread_t group_thread, urgent_thread;
 	bool committer_running;
