@@ -43,20 +43,20 @@ static void reader_gone(void *arg)
 
 static void free_buffer(void *arg)
 {
-	free(((struct fuse_buf *)arg)->mem);
+	session_buffer_free(((struct fuse_buf *)arg)->mem);
 }
 
 static void *reader(void *arg)
 {
 	struct fusefs *f = arg;
-	struct fuse_buf b = { .mem = NULL };
+	struct fuse_buf b = { .mem = session_buffer_new() };
 
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
 	pthread_cleanup_push(reader_gone, f);
 	pthread_cleanup_push(free_buffer, &b);
 	creds_private_umask();
 	umask(0);
-	while (!fuse_session_exited(f->se)) {
+	while (b.mem && !fuse_session_exited(f->se)) {
 		int n = fuse_session_receive_buf(f->se, &b);
 
 		if (n == -EINTR || n == -EAGAIN)
@@ -349,13 +349,14 @@ int fusefs_wait(struct fusefs *f, int timeout_ms)
 
 /* ---- stop ---- */
 
+/* MNT_FORCE aborts the connection, whoever else may have a descriptor of it. */
 void fusefs_stop(struct fusefs *f)
 {
 	f->stopping = true;
 	request_fail_parked(f);
-	if (f->mounted && mount_remove(f, 0) && mount_remove(f, MNT_DETACH))
+	if (f->mounted && mount_remove(f, 0) && mount_remove(f, MNT_DETACH | MNT_FORCE))
 		log_warn("%s could not be unmounted", f->mountpoint);
-	/* Idle by now?  Then the kernel ends the readers; else old descriptors are cut off. */
+	/* Detached before and still in use: those who hold on are cut off when the descriptor closes. */
 	if (fusefs_wait(f, 100) == 0)
 		for (unsigned i = 0; i < f->nreaders; i++)
 			pthread_cancel(f->readers[i]);

@@ -144,6 +144,9 @@ struct fusefs {
 /* ---- session.c: the hooks around libfuse ---- */
 extern const struct fuse_custom_io session_io;
 void session_init(void *userdata, struct fuse_conn_info *c);
+/* A receive buffer: resident, not inherited by children. */
+void *session_buffer_new(void);
+void session_buffer_free(void *p);
 /* Facts about the request that this thread has just read. */
 void session_raw(struct request *r);
 const char *session_raw_setxattr(const char **value, size_t *size);

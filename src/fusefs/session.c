@@ -29,8 +29,10 @@
 #include "internal.h"
 #include "kabi.h"
 
+/* The largest request and its headers; the kernel asks for no more than max_write allows. */
+#define SESSION_BUFFER (FS_MAX_IO + (64u << 10))
+
 struct raw {
-	void *buffer;		/* made resident */
 	uint64_t unique;
 	bool resent, tmpfile;
 	uint32_t kflags;
@@ -43,16 +45,22 @@ struct raw {
 
 static __thread struct raw raw;
 
-static void make_resident(void *buf, size_t n)
+/* Pages of their own: MADV_DONTFORK on the heap's would leave holes in a child's heap. */
+void *session_buffer_new(void)
 {
-	uintptr_t a = ((uintptr_t)buf + 4095) & ~(uintptr_t)4095, b = ((uintptr_t)buf + n) & ~(uintptr_t)4095;
+	void *p = mmap(NULL, SESSION_BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE,
+		       -1, 0);
 
-	if (raw.buffer == buf)
-		return;
-	memset(buf, 0, n);
-	if (b > a)
-		madvise((void *)a, b - a, MADV_DONTFORK);
-	raw.buffer = buf;
+	if (p == MAP_FAILED)
+		return NULL;
+	madvise(p, SESSION_BUFFER, MADV_DONTFORK);
+	return p;
+}
+
+void session_buffer_free(void *p)
+{
+	if (p)
+		munmap(p, SESSION_BUFFER);
 }
 
 /* name, value and size of a SETXATTR, whichever of its two headers the kernel uses */
@@ -122,7 +130,8 @@ static ssize_t hook_read(int fd, void *buf, size_t n, void *userdata)
 {
 	ssize_t r;
 
-	make_resident(buf, n);
+	if (n > SESSION_BUFFER)
+		n = SESSION_BUFFER;
 	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
 	r = read(fd, buf, n);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);

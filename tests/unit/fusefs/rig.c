@@ -162,8 +162,10 @@ pid_t rig_spawn(int (*fn)(void *arg), void *arg)
 	pid_t p = fork();
 
 	assert_true(p >= 0);
-	if (p == 0)
+	if (p == 0) {	/* nothing of ours: neither files open on the mount nor /dev/fuse */
+		close_range(3, ~0u, 0);
 		_exit(fn(arg));
+	}
 	return p;
 }
 
