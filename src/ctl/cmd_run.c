@@ -111,6 +111,8 @@ static int run(const struct args *a)
 		return EXITS_USAGE;
 	session_block_signals();
 	r = build(&q, a, &e);
+	if (!r && chdir("/"))	/* our own working directory must not keep the target busy */
+		r = err_sys(&e, errno, "/");
 	if (!r)
 		r = spawn_worker(q.worker, q.argv, &worker, &e);
 	cfg.worker = &worker;

@@ -15,20 +15,6 @@ struct obstacle {
 	char *told;
 };
 
-static bool holds_detach(json_t *holders, bool forced)
-{
-	size_t i;
-	json_t *h;
-
-	json_array_foreach(holders, i, h) {
-		const char *what = json_string_value(json_object_get(h, "what"));
-
-		if (!forced && what && (!strcmp(what, "cwd") || !strcmp(what, "root")))
-			return true;
-	}
-	return false;
-}
-
 static void tell(struct migration *m, struct obstacle *o, uint64_t open_slow, json_t *holders)
 {
 	json_t *fields = json_pack("{s:I, s:O}", "open_slow", (json_int_t)open_slow,
@@ -48,12 +34,12 @@ static void tell(struct migration *m, struct obstacle *o, uint64_t open_slow, js
 static bool in_the_way(struct migration *m, struct obstacle *o)
 {
 	struct fusefs_status s;
-	unsigned n;
-	json_t *holders = status_holders(m->fusefs, &n);
+	unsigned inside;
+	json_t *holders = status_holders(m->fusefs, &inside);
 	bool blocked;
 
 	fusefs_status(m->fusefs, &s);
-	blocked = s.open_slow || holds_detach(holders, monitor_forced(m->monitor));
+	blocked = s.open_slow || (inside && !monitor_forced(m->monitor));
 	if (blocked) {
 		monitor_set_phase(m->monitor, MONITOR_DETACH_WAITING);
 		tell(m, o, s.open_slow, holders);

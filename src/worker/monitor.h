@@ -50,7 +50,7 @@ bool monitor_forced(struct monitor *m);
 void monitor_sleep(struct monitor *m, unsigned ms);
 
 /* The text of the stopped event. */
-#define MONITOR_STOPPED_EARLY "stopped before anything was touched"
+#define MONITOR_STOPPED_EARLY "stopped before there was a mount; nothing was changed"
 #define MONITOR_STOPPED "stopped; the target stays closed (mode 0000) until the same command continues"
 
 #endif

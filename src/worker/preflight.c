@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -12,12 +14,24 @@
 #include "process.h"
 #include "text.h"
 
+/* Root of a container may lack what mounting needs; better known before than after. */
+static bool may_mount(void)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2] = { 0 };
+
+	return syscall(SYS_capget, &head, data) ||
+	       (data[0].effective & (1u << CAP_SYS_ADMIN));
+}
+
 int preflight_host(struct err *e)
 {
 	_cleanup_close_ int fd = -1;
 
 	if (geteuid())
 		return err_set(e, EPERM, "a migration must be run by root");
+	if (!may_mount())
+		return err_set(e, EPERM, "this root may not mount file systems (no CAP_SYS_ADMIN)");
 	fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	if (fd >= 0)
 		return 0;

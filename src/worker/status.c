@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "status.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -9,7 +10,8 @@
 #include "process.h"
 
 #define STALLED_MAX 8
-#define HOLDERS_MAX 16
+#define HOLDERS_SEEN 1024
+#define HOLDERS_TOLD 16
 
 #define I(x) ((json_int_t)(x))
 
@@ -124,18 +126,33 @@ bool status_only_errors_left(const struct engine_progress *p)
 	       p->here_objects + p->quarantined >= p->found_objects;
 }
 
-json_t *status_holders(struct fusefs *f, unsigned *n)
+static bool sits_inside(const struct fusefs_holder *h)
 {
-	struct fusefs_holder h[HOLDERS_MAX];
+	return !strcmp(h->what, "cwd") || !strcmp(h->what, "root");
+}
+
+static json_t *holder(const struct fusefs_holder *h)
+{
+	return json_pack("{s:i, s:o, s:s, s:o}", "pid", (int)h->pid, "comm", events_text(h->comm),
+			 "what", h->what, "path", events_text(h->path));
+}
+
+json_t *status_holders(struct fusefs *f, unsigned *inside)
+{
+	struct fusefs_holder *h = calloc(HOLDERS_SEEN, sizeof *h);
+	unsigned n = h ? fusefs_holders(f, h, HOLDERS_SEEN) : 0;
 	json_t *list = json_array();
 
-	*n = fusefs_holders(f, h, HOLDERS_MAX);
-	for (unsigned i = 0; i < *n; i++)
-		json_array_append_new(list, json_pack("{s:i, s:o, s:s, s:o}",
-						      "pid", (int)h[i].pid,
-						      "comm", events_text(h[i].comm),
-						      "what", h[i].what,
-						      "path", events_text(h[i].path)));
+	*inside = 0;
+	for (int first = 1; first >= 0; first--)	/* those that matter most first */
+		for (unsigned i = 0; i < n; i++) {
+			if (sits_inside(&h[i]) != first)
+				continue;
+			*inside += (unsigned)first;
+			if (json_array_size(list) < HOLDERS_TOLD)
+				json_array_append_new(list, holder(&h[i]));
+		}
+	free(h);
 	return list;
 }
 

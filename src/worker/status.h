@@ -26,8 +26,9 @@ bool status_found_all(const struct engine_progress *p);
 /* Everything but quarantined objects is here. */
 bool status_only_errors_left(const struct engine_progress *p);
 
-/* The holders of a detach-waiting event; *n says how many there are. */
-json_t *status_holders(struct fusefs *f, unsigned *n);
+/* The holders of a detach-waiting event, those with a working or root directory inside first;
+ * *inside says how many of these there are. */
+json_t *status_holders(struct fusefs *f, unsigned *inside);
 
 /* {migrated, ..., found} and the bytes found, for the finished event. */
 json_t *status_ledger(struct catalog *c, uint64_t *found_bytes);
