@@ -9,8 +9,8 @@
  *
  * Stamp: version 1, three zero bytes, zero (4), migration (16), number (8).
  *
- * Bytes on a disk are hostile input: lengths and versions are checked, and
- * anything unexpected is -EUCLEAN, never guessed.
+ * Bytes on a disk are hostile input: lengths, versions, reserved bytes and flags are
+ * checked, and anything unexpected is -EUCLEAN, never guessed.
  */
 #include "internal.h"
 
@@ -21,7 +21,7 @@
 #include "base/cleanup.h"
 
 #define STAMP_XATTR TARGET_XATTR ".stamp"
-enum { VERSION = 1 };
+enum { VERSION = 1, FLAGS = TARGET_MARK_TIMES | TARGET_MARK_LISTED };
 
 struct __attribute__((packed)) mark_disk {
 	uint8_t version, zero[3];
@@ -39,6 +39,13 @@ struct __attribute__((packed)) stamp_disk {
 	uint64_t n;
 };
 
+static bool all_zero(const uint8_t *p, size_t n)
+{
+	while (n && !*p)
+		p++, n--;
+	return !n;
+}
+
 int target_mark_get(const struct target *t, int fd, struct target_mark *out)
 {
 	struct mark_disk d;
@@ -47,13 +54,13 @@ int target_mark_get(const struct target *t, int fd, struct target_mark *out)
 	if (n < 0)
 		return n == -ENOTSUP ? -ENODATA : n == -ERANGE ? -EUCLEAN : (int)n;
 	if ((n != MARK_SHORT && n != MARK_LONG) || d.version != VERSION ||
-	    memcmp(d.migration, t->id.migration, sizeof d.migration))
+	    !all_zero(d.zero, sizeof d.zero) || memcmp(d.migration, t->id.migration, sizeof d.migration))
 		return -EUCLEAN;
 	memset(out, 0, sizeof *out);
 	out->oid = le64toh(d.oid);
 	out->limit = le64toh(d.limit);
 	out->flags = le32toh(d.flags);
-	if (!out->oid || !!(out->flags & TARGET_MARK_TIMES) != (n == MARK_LONG))
+	if (!out->oid || out->flags & ~FLAGS || !!(out->flags & TARGET_MARK_TIMES) != (n == MARK_LONG))
 		return -EUCLEAN;
 	if (n == MARK_LONG) {
 		out->app_mtime.tv_sec = (time_t)le64toh((uint64_t)d.sec);
@@ -89,7 +96,7 @@ int target_stamp_get(struct target *t, uint64_t *n)
 
 	if (r < 0)
 		return r == -ENOTSUP ? -ENODATA : r == -ERANGE ? -EUCLEAN : (int)r;
-	if (r != (ssize_t)sizeof d || d.version != VERSION ||
+	if (r != (ssize_t)sizeof d || d.version != VERSION || !all_zero(d.zero, sizeof d.zero) ||
 	    (t->id_set && memcmp(d.migration, t->id.migration, sizeof d.migration)))
 		return -EUCLEAN;
 	*n = le64toh(d.n);
