@@ -36,9 +36,16 @@ static int open_holder(const struct target *t)
 	return fd < 0 ? -errno : fd;
 }
 
-static int make_holder(const struct target *t)
+/* D6: that the holder comes and goes is not the application's doing. */
+static int keep_mtime(const struct target *t, const struct stat *before)
 {
 	const struct timespec omit = { .tv_nsec = UTIME_OMIT };
+
+	return target_set_times(t->root, &omit, &before->st_mtim);
+}
+
+static int make_holder(const struct target *t)
+{
 	int r = open_holder(t);
 	struct stat st;
 
@@ -50,7 +57,7 @@ static int make_holder(const struct target *t)
 	if (fstat(t->root, &st))
 		return -errno;
 	if (!mkdirat(t->root, TARGET_HOLDER_NAME, 0700))
-		target_set_times(t->root, &omit, &st.st_mtim);	/* D6: not the application's doing */
+		keep_mtime(t, &st);	/* else only a wrong time: the name must still be kept */
 	else if (errno != EEXIST)
 		return -errno;
 	return open_holder(t);
@@ -90,6 +97,7 @@ int target_holder_remove_all(struct target *t)
 	int h = open_holder(t);
 	_cleanup_closedir_ DIR *d = NULL;
 	struct dirent *de;
+	struct stat st;
 
 	if (h < 0)
 		return h == -ENOENT ? 0 : h;
@@ -104,5 +112,7 @@ int target_holder_remove_all(struct target *t)
 		if (strcmp(de->d_name, ".") && strcmp(de->d_name, "..") &&
 		    unlinkat(dirfd(d), de->d_name, 0))
 			return -errno;
-	return unlinkat(t->root, TARGET_HOLDER_NAME, AT_REMOVEDIR) ? -errno : 0;
+	if (fstat(t->root, &st) || unlinkat(t->root, TARGET_HOLDER_NAME, AT_REMOVEDIR))
+		return -errno;
+	return keep_mtime(t, &st);
 }
