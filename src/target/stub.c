@@ -2,7 +2,7 @@
 /*
  * Making stubs (D1).
  *
- * Order: create under the reserved owner with mode 0 -> mark -> size, mode,
+ * Order: create under the reserved owner with mode 0 -> inherited ACLs go -> mark -> size, mode,
  * times -> real owner last (and set-id bits once more: chown clears them).
  * Each step is journalled with the inode in this order, so that after a cut
  * an inode is either torn (reserved owner; removed and made again, it was
@@ -115,6 +115,16 @@ int target_torn_remove(const struct target *t, int dirfd, const char *name)
 	return remove_name(dirfd, name, st.st_mode);
 }
 
+/* D6: inherited ACLs are not the source's. */
+static int remove_acls(int fd, mode_t mode)
+{
+	int r = S_ISLNK(mode) ? 0 : target_removexattr(fd, ACL_ACCESS);
+
+	if ((!r || r == -ENODATA) && S_ISDIR(mode))
+		r = target_removexattr(fd, ACL_DEFAULT);
+	return r == -ENODATA ? 0 : r;
+}
+
 int target_stub_create(struct target *t, int dirfd, const char *name, const struct target_attr *a,
 		       const struct target_mark *m, bool strip_acl, struct target_handle *out)
 {
@@ -129,14 +139,10 @@ int target_stub_create(struct target *t, int dirfd, const char *name, const stru
 	}
 	if (fd < 0)
 		return fd;
-	r = target_mark_set(t, fd, m);
-	if (!r && strip_acl && !S_ISLNK(a->mode)) {	/* D6: inherited ACLs are not the source's */
-		r = target_removexattr(fd, ACL_ACCESS);
-		if ((!r || r == -ENODATA) && S_ISDIR(a->mode))
-			r = target_removexattr(fd, ACL_DEFAULT);
-		if (r == -ENODATA)
-			r = 0;
-	}
+	/* ACLs first: beside one the mark would not fit into the inode (ext4), and its block would stay */
+	r = strip_acl ? remove_acls(fd, a->mode) : 0;
+	if (!r)
+		r = target_mark_set(t, fd, m);
 	if (!r)
 		r = target_handle_of(fd, out);
 	if (!r)
