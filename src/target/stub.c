@@ -53,6 +53,8 @@ static int create_bare(struct target *t, int dirfd, const char *name, const stru
 
 	if (r)
 		return r;
+	if (!(a->mode & S_IFMT) || (S_ISLNK(a->mode) && !a->link))	/* mknod(2) would make a file of type 0 */
+		return -EINVAL;
 	switch (a->mode & S_IFMT) {
 	case S_IFREG:
 		fd = openat(dirfd, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0);
@@ -63,7 +65,7 @@ static int create_bare(struct target *t, int dirfd, const char *name, const stru
 	case S_IFLNK:
 		r = symlinkat(a->link, dirfd, name);
 		break;
-	default:
+	default:	/* fifo, socket, device */
 		r = mknodat(dirfd, name, a->mode & S_IFMT, a->rdev);
 	}
 	if (r)
@@ -87,8 +89,6 @@ static int dress(int fd, const struct target_attr *a)
 {
 	int r;
 
-	if (S_ISREG(a->mode) && a->size && ftruncate(fd, (off_t)a->size))
-		return -errno;
 	r = set_mode(fd, a->mode & ~06000u);
 	if (!r)
 		r = target_set_times(fd, &a->atime, &a->mtime);
@@ -133,7 +133,7 @@ int target_stub_create(struct target *t, int dirfd, const char *name, const stru
 
 	if (fd == -EEXIST) {
 		r = target_torn_remove(t, dirfd, name);
-		if (r)
+		if (r && r != -ENOENT)	/* gone meanwhile: as good as removed */
 			return r;
 		fd = create_bare(t, dirfd, name, a);
 	}
@@ -145,6 +145,8 @@ int target_stub_create(struct target *t, int dirfd, const char *name, const stru
 		r = target_mark_set(t, fd, m);
 	if (!r)
 		r = target_handle_of(fd, out);
+	if (!r && S_ISREG(a->mode) && a->size && ftruncate(fd, (off_t)a->size))
+		r = -errno;
 	if (!r)
 		r = dress(fd, a);
 	if (r)
@@ -155,11 +157,16 @@ int target_stub_create(struct target *t, int dirfd, const char *name, const stru
 int target_stub_redo(struct target *t, int fd, const struct target_attr *a)
 {
 	_cleanup_close_ int w = -1;
+	struct stat st;
 
 	(void)t;
+	if (fstat(fd, &st))
+		return -errno;
+	if ((st.st_mode ^ a->mode) & S_IFMT)	/* not what the caller takes it for: never open a device or fifo */
+		return -ESTALE;
 	if (S_ISREG(a->mode)) {
 		w = open(target_proc_path(fd).text, O_WRONLY | O_CLOEXEC);
-		if (w < 0)
+		if (w < 0 || ((uint64_t)st.st_size != a->size && ftruncate(w, (off_t)a->size)))
 			return -errno;
 	}
 	return dress(w >= 0 ? w : fd, a);

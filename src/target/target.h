@@ -86,7 +86,8 @@ int target_root_fd(const struct target *t);	/* O_RDONLY|O_DIRECTORY descriptor o
 dev_t target_dev(const struct target *t);	/* st_dev of the backing file system */
 
 /* Can this file system carry a migration?  trusted xattrs, handles, sparse files,
- * nanoseconds, hard links: tried out in an unlinked scratch file (O_TMPFILE).  One clear line if not. */
+ * nanoseconds: tried out in an unlinked scratch file (O_TMPFILE).  One clear line if not.  Hard links are not
+ * tried, that would take names: no Linux file system with handles and trusted xattrs lacks them. */
 int target_probe(struct target *t, struct err *e);
 
 /* Handles. */
@@ -102,7 +103,7 @@ int target_mark_remove(const struct target *t, int fd);
 /*
  * Create a stub in a directory, in the order of D1.  -EEXIST: the name is taken by
  * something that is finished.  A torn stub of ours found under
- * that name (reserved owner, no mark) is removed and made anew.
+ * that name (target_is_torn()) is removed and made anew.
  * strip_acl: the directory has a default ACL (target_has_default_acl()).
  */
 int target_stub_create(struct target *t, int dirfd, const char *name, const struct target_attr *a,
@@ -114,7 +115,8 @@ bool target_has_default_acl(int dirfd);
 bool target_is_torn(const struct target *t, const struct stat *st);
 /* Remove a torn leftover for which there is no object (any more). */
 int target_torn_remove(const struct target *t, int dirfd, const char *name);
-/* Give an adopted stub (mark, but no row: D1) all its metadata again. */
+/* Give an adopted stub (mark, but no row: D1) all its metadata again, its size included.
+ * -ESTALE: it has another type than a says; nothing was changed. */
 int target_stub_redo(struct target *t, int fd, const struct target_attr *a);
 
 /* Give an existing inode a further name (hard link to be). */
