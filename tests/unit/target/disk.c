@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "disk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { MAX_ARGS = 8 };
+
+struct kind {
+	const char *name, *mkfs[MAX_ARGS], *type, *options;
+	off_t size;
+};
+static const struct kind kinds[] = {
+	{ "ext4", { "mkfs.ext4", "-q", "-F", "-b4096", "-I256" }, "ext4", "loop,noatime,noinit_itable", 256 << 20 },
+	{ "xfs", { "mkfs.xfs", "-q", "-f" }, "xfs", "loop,noatime", 320 << 20 },
+	{ "btrfs", { "mkfs.btrfs", "-q", "-f" }, "btrfs", "loop,noatime", 256 << 20 },
+	{ "ext4-128", { "mkfs.ext4", "-q", "-F", "-I128" }, "ext4", "loop", 8 << 20 },
+	{ "ext4-ro", { "mkfs.ext4", "-q", "-F", "-I256" }, "ext4", "loop,ro", 8 << 20 },
+	{ "ramfs", { NULL }, "ramfs", "mode=0755", 0 },
+};
+
+int disk_private(void)
+{
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		return -errno;
+	return 0;
+}
+
+static void die(const char *what, const char *detail)
+{
+	fprintf(stderr, "the test's file systems cannot be made: %s: %s\n", what, detail);
+	exit(1);
+}
+
+static void run(const char *const *fixed, const char *last)
+{
+	const char *argv[MAX_ARGS + 2];
+	posix_spawn_file_actions_t quiet;
+	unsigned n = 0;
+	pid_t pid;
+	int status, r;
+
+	while (fixed[n] && n < MAX_ARGS) {
+		argv[n] = fixed[n];
+		n++;
+	}
+	argv[n++] = last;
+	argv[n] = NULL;
+	posix_spawn_file_actions_init(&quiet);
+	posix_spawn_file_actions_addopen(&quiet, 1, "/dev/null", O_WRONLY, 0);
+	r = posix_spawnp(&pid, argv[0], &quiet, NULL, (char *const *)argv, environ);
+	posix_spawn_file_actions_destroy(&quiet);
+	if (r)
+		die(argv[0], strerror(r));
+	if (waitpid(pid, &status, 0) != pid || status)
+		die(argv[0], "failed");
+}
+
+static const struct kind *find_kind(const char *name)
+{
+	for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++)
+		if (!strcmp(kinds[i].name, name))
+			return &kinds[i];
+	die(name, "unknown kind");
+	return NULL;
+}
+
+static void make_image(const struct kind *k, const char *image)
+{
+	int fd = open(image, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd < 0 || ftruncate(fd, k->size))
+		die(image, strerror(errno));
+	close(fd);
+	run(k->mkfs, image);
+}
+
+void disk_mount(const char *dir, const char *kind, char *path, unsigned n)
+{
+	const struct kind *k = find_kind(kind);
+	char image[4096];
+
+	snprintf(path, n, "%s/%s", dir, kind);
+	snprintf(image, sizeof image, "%s/%s.img", dir, kind);
+	if (mkdir(path, 0755))
+		die(path, strerror(errno));
+	if (k->size)
+		make_image(k, image);
+	run((const char *[]){ "mount", "-t", k->type, "-o", k->options,
+			      k->size ? image : "none", NULL }, path);
+	if (k->size)
+		unlink(image);
+}
+
+void disk_umount(const char *path)
+{
+	if (umount2(path, 0) || rmdir(path))
+		die(path, strerror(errno));
+}
