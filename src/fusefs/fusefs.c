@@ -354,6 +354,7 @@ void fusefs_stop(struct fusefs *f)
 {
 	f->stopping = true;
 	request_fail_parked(f);
+	request_drained(f, 1000);	/* they get their EIO before the connection goes */
 	if (f->mounted && mount_remove(f, 0) && mount_remove(f, MNT_DETACH | MNT_FORCE))
 		log_warn("%s could not be unmounted", f->mountpoint);
 	/* Detached before and still in use: those who hold on are cut off when the descriptor closes. */

@@ -53,6 +53,7 @@ struct request {
 	struct list link;	/* queue or list of the parked, under fusefs.park_lock */
 	enum { RUNNING, WAITING, QUEUED } state;
 	bool woken;		/* wake() came while the handler still ran */
+	bool waited;		/* counted in fusefs.waited */
 	bool interrupted;	/* a signal came; fatal or not */
 	int wake_err;
 	int doomed;		/* cannot be run again: answer this */
@@ -122,6 +123,7 @@ struct fusefs {
 	struct list parked;		/* oldest first */
 	struct list lock_waiters;
 	uint64_t nparked;
+	uint64_t waited;		/* requests that have been parked and are not answered yet */
 	size_t parked_bytes;
 	struct queue resume, sync, notify;
 
@@ -166,6 +168,7 @@ struct eobj *request_object(struct request *r, unsigned slot, struct node *n);
 int request_fs_start(struct fusefs *f);		/* threads */
 void request_fs_stop(struct fusefs *f);		/* no request is left */
 void request_fail_parked(struct fusefs *f);
+bool request_drained(struct fusefs *f, unsigned timeout_ms);	/* every request that ever waited is answered */
 void request_kick_locks(struct fusefs *f, fuse_ino_t ino);
 unsigned request_stalled(struct fusefs *f, struct fusefs_stalled *out, unsigned max);
 

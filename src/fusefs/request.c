@@ -134,9 +134,10 @@ void request_discard(struct request *r)
 {
 	for (unsigned i = 0; i < FS_OBJECTS; i++)
 		access_put(r->obj[i]);
-	if (r->copied) {
+	if (r->copied || r->waited) {
 		pthread_mutex_lock(&r->f->park_lock);
 		r->f->parked_bytes -= r->copied;
+		r->f->waited -= r->waited;
 		pthread_mutex_unlock(&r->f->park_lock);
 	}
 	free(r->copy);
@@ -274,6 +275,10 @@ static enum parking park(struct request *r, int how)
 		p = FAILS;
 	} else {
 		r->state = WAITING;
+		if (!r->waited) {
+			r->waited = true;
+			f->waited++;
+		}
 		list_append(how == LOCK_WAIT ? &f->lock_waiters : &f->parked, &r->link);
 		if (how == PARKED)
 			f->nparked++;
@@ -466,6 +471,22 @@ void request_fail_parked(struct fusefs *f)
 	}
 	pthread_mutex_unlock(&f->park_lock);
 	queue_all(f, &out);
+}
+
+bool request_drained(struct fusefs *f, unsigned timeout_ms)
+{
+	uint64_t end = clock_mono() + timeout_ms * CLOCK_MS;
+	struct timespec t = { .tv_nsec = (long)CLOCK_MS };
+	bool left;
+
+	for (;;) {
+		pthread_mutex_lock(&f->park_lock);
+		left = f->waited != 0;
+		pthread_mutex_unlock(&f->park_lock);
+		if (!left || clock_mono() > end)
+			return !left;
+		nanosleep(&t, NULL);
+	}
 }
 
 unsigned request_stalled(struct fusefs *f, struct fusefs_stalled *out, unsigned max)
