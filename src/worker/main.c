@@ -6,6 +6,7 @@
  * down, so whoever sees it may start the same command again.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,6 +24,19 @@ struct logging {
 	bool debug;		/* everything to stderr as well */
 };
 
+/* One write, and only if it cannot block: logging never holds up the migration. */
+static void to_stderr(const char *level, const char *line)
+{
+	struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
+	char buf[1200];
+	int n = snprintf(buf, sizeof buf, "dmm-worker: %s: %s\n", level, line);
+
+	if (n >= (int)sizeof buf)
+		n = sizeof buf - 1;
+	if (poll(&p, 1, 0) == 1 && write(STDERR_FILENO, buf, (size_t)n) < 0)
+		return;		/* nobody to tell */
+}
+
 static void log_line(void *arg, enum log_level level, const char *line)
 {
 	static const char *const names[] = { "error", "warn", "info", "debug" };
@@ -33,7 +47,7 @@ static void log_line(void *arg, enum log_level level, const char *line)
 			    json_pack("{s:s, s:o}", "level", names[level],
 				      "text", events_text(line)));
 	if (l->debug)
-		fprintf(stderr, "dmm-worker: %s: %s\n", names[level], line);
+		to_stderr(names[level], line);
 }
 
 static void say_finished(struct migration *m)

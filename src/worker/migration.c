@@ -121,6 +121,7 @@ static void use_id(struct migration *m, const struct catalog_identity *is)
 static int open_catalog(struct migration *m, struct err *e)
 {
 	struct catalog_identity is = { 0 };
+	struct catalog_row root;
 	bool created;
 	int r = catalog_open(m->state, false, &is, &m->catalog, &created, e);
 
@@ -131,10 +132,13 @@ static int open_catalog(struct migration *m, struct err *e)
 	r = preflight_identity(&is, m->source_url, m->target_path, m->state, e);
 	if (r)
 		return r;
-	m->continued = true;
-	m->phase = engine_phase(m->catalog);
 	use_id(m, &is);
-	return 0;
+	m->phase = engine_phase(m->catalog);
+	r = catalog_get(m->catalog, CATALOG_ROOT_OID, &root);
+	if (r && r != -ENOENT)
+		return err_sys(e, r, "%s: the catalog cannot be read", m->state);
+	m->continued = !r;	/* else the first start was cut off before it changed anything */
+	return m->continued ? 0 : preflight_fresh(m->target, m->target_path, true, e);
 }
 
 static int make_catalog(struct migration *m, struct err *e)
@@ -236,7 +240,7 @@ int migration_open(struct migration *m, struct err *e)
 	if (statedir_has_catalog(m->state))
 		r = open_catalog(m, e);
 	else
-		r = preflight_fresh(m->target, m->target_path, e);
+		r = preflight_fresh(m->target, m->target_path, false, e);
 	if (r || m->phase != CATALOG_RUNNING)
 		return r;	/* what is left to do needs no source */
 	r = open_source(m, e);

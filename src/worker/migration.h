@@ -34,7 +34,7 @@ struct migration {
 	char source_url[1024];		/* canonical */
 	char local_source[PATH_MAX];	/* "" when remote */
 	char target_path[PATH_MAX], state[PATH_MAX];
-	bool continued;			/* the catalog was there */
+	bool continued;			/* it has been begun before */
 	enum catalog_phase phase;	/* as found */
 
 	struct target *target;

@@ -142,9 +142,9 @@ static int check_unused(const char *target, struct err *e)
 		       target, (int)pid, text_clean(clean, sizeof clean, comm), how);
 }
 
-int preflight_fresh(struct target *t, const char *target, struct err *e)
+int preflight_fresh(struct target *t, const char *target, bool ours, struct err *e)
 {
-	int r = check_unclaimed(t, target, e);
+	int r = ours ? 0 : check_unclaimed(t, target, e);
 
 	if (!r)
 		r = check_empty(t, target, e);

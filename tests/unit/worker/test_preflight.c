@@ -47,7 +47,7 @@ static int fresh(struct err *e)
 	int r;
 
 	assert_int_equal(stat(dir, &before), 0);
-	r = preflight_fresh(target, dir, e);
+	r = preflight_fresh(target, dir, false, e);
 	assert_int_equal(stat(dir, &after), 0);
 	assert_memory_equal(&before.st_mtim, &after.st_mtim, sizeof before.st_mtim);
 	assert_memory_equal(&before.st_ctim, &after.st_ctim, sizeof before.st_ctim);
@@ -119,6 +119,9 @@ static void test_carries_a_migration(void **state)
 	target_set_id(target, &id);
 	assert_int_equal(target_mark_set(target, target_root_fd(target), &mark), 0);
 	assert_int_equal(fresh(&e), -EEXIST);
+	assert_int_equal(preflight_fresh(target, dir, true, &e), 0);	/* our own start, cut off */
+	make("x", false);
+	assert_int_equal(preflight_fresh(target, dir, true, &e), -ENOTEMPTY);
 }
 
 static void test_identity(void **state)
