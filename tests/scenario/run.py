@@ -12,6 +12,7 @@ import os
 import pkgutil
 import signal
 import sys
+import threading
 import time
 import traceback
 
@@ -30,6 +31,21 @@ def find(name):
     sys.exit("no scenario %r" % name)
 
 
+def watchdog(e, limit):
+    """
+    A scenario that hangs in a system call on the mount hears no signal.  Killing the programs
+    ends its call with an error, and it reports and cleans up like any failure.
+    """
+    def bark():
+        print("no end within %g s: killing the programs" % limit, flush=True)
+        e.report()
+        for run in e.runs:
+            run.abandon()
+    timer = threading.Timer(limit, bark)
+    timer.daemon = True
+    timer.start()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("name")
@@ -37,6 +53,7 @@ def main():
     parser.add_argument("--target", choices=("ext4", "xfs", "btrfs"), default="ext4")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--quick", action="store_true", help="a slow build: smaller numbers, no limits on speed")
+    parser.add_argument("--limit", type=float, default=0, help="seconds after which a hanging scenario is ended")
     parser.add_argument("--keep", action="store_true", help="stop before cleaning up")
     args = parser.parse_args()
     if os.geteuid():
@@ -47,6 +64,8 @@ def main():
     started = time.monotonic()
     with env.Env(args.source, args.target, args.seed, args.quick or bool(os.environ.get("DMM_TEST_QUICK"))) as e:
         print("%s: source %s, target %s, seed %d" % (args.name, args.source, args.target, e.seed), flush=True)
+        if args.limit:
+            watchdog(e, args.limit)
         try:
             function(e)
             for run in e.runs:

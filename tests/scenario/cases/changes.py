@@ -50,6 +50,7 @@ class _Player:
         self.roots = (mount, twin)
         self.open = []		# [(fd on the mount, fd on the twin, path)]
         self.history = []
+        self.last = ()
         self.done = self.refused = 0
         self.paths = []
 
@@ -84,7 +85,8 @@ class _Player:
 
     def both(self, what, function, *paths):
         """function(root, full paths...) on both; OSError counts as a result."""
-        self.history.append("%s %s" % (what, " ".join(repr(p) for p in paths)))
+        self.last = paths
+        self.history.append("%d %s %s" % (self.done, what, " ".join(repr(p) for p in paths)))
         results = []
         for root in self.roots:
             try:
@@ -99,8 +101,24 @@ class _Player:
 
     def _agree(self, results):
         if results[0] != results[1]:
-            raise Failed("operation %d: %s\non the mount: %.300r\nplain:        %.300r\nbefore it:\n%s" % (
-                self.done, self.history[-1], results[0], results[1], "\n".join(self.history[-16:-1])))
+            raise Failed("operation %d: %s\non the mount: %.300r\nplain:        %.300r\nto the same inode before:\n%s\njust before:\n%s" % (
+                self.done, self.history[-1], results[0], results[1], "\n".join(self._same_inode()[-20:]), "\n".join(self.history[-8:-1])))
+
+    def _same_inode(self):
+        """What was done to any name of the object that the last operation names."""
+        if not self.last:
+            return []
+        try:
+            inode = os.lstat(self.roots[1] + b"/" + self.last[0]).st_ino
+        except OSError:
+            return [h for h in self.history[:-1] if repr(self.last[0]) in h]
+        names = set()
+        for directory, subdirectories, files in os.walk(self.roots[1]):
+            for name in subdirectories + files:
+                full = os.path.join(directory, name)
+                if os.lstat(full).st_ino == inode:
+                    names.add(repr(full[len(self.roots[1]) + 1:]))
+        return ["names: " + ", ".join(sorted(names))] + [h for h in self.history[:-1] if any(n in h for n in names)]
 
     def any(self):
         return self.random.choice(self.paths)
@@ -271,7 +289,8 @@ class _Player:
                 fds.append(os.open(root + b"/" + path, os.O_RDWR))
             except OSError as error:
                 fds.append(-error.errno)
-        self.history.append("open %r" % path)
+        self.last = (path,)
+        self.history.append("%d open %r" % (self.done, path))
         if fds[0] >= 0 and fds[1] >= 0:
             self.open.append((*fds, path))
         else:
@@ -283,7 +302,8 @@ class _Player:
         one, two, path = self.random.choice(self.open)
         at, data = self.random.random(), self.data()
         kind = self.random.choice(("pread", "pwrite", "ftruncate", "fstat", "fsync"))
-        self.history.append("%s through old descriptor of %r" % (kind, path))
+        self.last = (path,)
+        self.history.append("%d %s through old descriptor of %r" % (self.done, kind, path))
         results = []
         for fd in (one, two):
             size = os.fstat(fd).st_size

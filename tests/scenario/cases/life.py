@@ -52,7 +52,7 @@ def check_ledger(ledger, source):
 def odd_names(e):
     """Every odd name and type survives."""
     big = (e.kind, e.target_kind) == ("v3", "ext4") and not e.quick
-    tree = trees.odd(e.source_dir, e.seed, 200000 if big else 2000)
+    tree = trees.odd(e.source_dir, e.seed, 200000 if big else 2000, levels=250)
     e.say("made %d objects" % tree.count)
     e.serve()
     run = e.run()

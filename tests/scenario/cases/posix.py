@@ -321,7 +321,12 @@ def on_seek(d):
     fails(errno.ENXIO, os.lseek, fd, len(_LARGE), os.SEEK_DATA)
     os.close(fd)
     # What tar and cp --sparse read is not zeros.
-    sh("cp --sparse=auto large copied && cmp large copied && tar cSf - small | tar xO | cmp - small", cwd=d)
+    sh("cp --sparse=auto large copied && cmp large copied", cwd=d)
+
+
+def on_tar(d):
+    """A backup of cold files: tar looks whether size or ctime changed while it read."""
+    sh("tar cSf ../archive.tar . && tar df ../archive.tar && rm ../archive.tar", cwd=d)
 
 
 def on_copy_range(d):

@@ -136,10 +136,13 @@ class Dmm:
 
     def exit(self, timeout=60):
         """Wait for the program's end; returns its exit code.  Checks the contract between it and the final event."""
-        try:
-            code = self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise Unexpected("does not end within %g s; last: %s" % (timeout, _brief(self._last()))) from None
+        end = time.monotonic() + timeout
+        while (code := self.process.poll()) is None:
+            if self.find("errors-left") and not self.find("stopping"):
+                raise Unexpected("waits with errors left: " + "; ".join(e["text"] for e in self.all("quarantined")[:8]))
+            if time.monotonic() > end:
+                raise Unexpected("does not end within %g s; last: %s" % (timeout, _brief(self._last())))
+            time.sleep(0.01)
         self._reader.join(10)
         self.check_sanitizer()
         finals = [e for e in self.events if e["event"] in FINAL]

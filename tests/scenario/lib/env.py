@@ -122,7 +122,7 @@ class Env:
         for run in self.runs:
             print(run.report(), flush=True)
         if self.server:
-            print("server log:\n" + self.server.tail(8), flush=True)
+            print("server log:\n" + self.server.tail(4), flush=True)
 
     def close(self):
         for run in self.runs:

@@ -94,7 +94,7 @@ class Ganesha:
             self.process = subprocess.Popen(
                 ["ganesha.nfsd", "-F", "-N", "NIV_EVENT", "-L", self.log, "-f", self.state + "/ganesha.conf",
                  "-p", self.state + "/pid"],
-                stdin=subprocess.DEVNULL, stdout=err, stderr=err, env=env, preexec_fn=sysx.die_with_parent)
+                stdin=subprocess.DEVNULL, stdout=err, stderr=err, env=env, start_new_session=True, preexec_fn=sysx.die_with_parent)
         self.work.remember(self.process.pid)
         self._wait_ready(offset)
 

@@ -86,11 +86,12 @@ class Tree:
             return iter(sorted(os.fsencode(e.name) for e in entries if e.is_dir(follow_symlinks=False)))
 
 
-def odd(root, seed=1, entries=200000):
+def odd(root, seed=1, entries=200000, levels=1100):
     sysx.many_descriptors()
     tree = Tree(root, seed)
-    for part in (_names, _types, _modes, _owners, _times, _links, _sizes, _deep_long, _deep_many):
+    for part in (_names, _types, _modes, _owners, _times, _links, _sizes, _deep_long):
         part(tree)
+    _deep(tree, "deeper", levels, lambda level: b"%04d" % level)
     _crowd(tree, entries)
     tree.close_directories()
     return tree
@@ -123,7 +124,8 @@ def _types(tree):
     tree.directory(base + b"/empty directory", 0o700)
     tree.node(base + b"/fifo", stat.S_IFIFO)
     tree.node(base + b"/socket", stat.S_IFSOCK)
-    for major, minor in ((1, 3), (1, 255), (8, 256), (259, 1048575), (4095, 1)):
+    # XFS holds 18 bits of a minor number and 9 of a major.
+    for major, minor in ((1, 3), (1, 255), (8, 256), (259, 262143), (511, 1)):
         tree.node(base + b"/char %d %d" % (major, minor), stat.S_IFCHR, os.makedev(major, minor))
         tree.node(base + b"/block %d %d" % (major, minor), stat.S_IFBLK, os.makedev(major, minor))
     for name, target in (("dangling", "nowhere/at all"), ("absolute", "/etc/passwd"), ("up", "../../../.."), ("self", "self"),
@@ -136,6 +138,8 @@ def _modes(tree):
     tree.directory(base)
     for mode in (0, 0o7777, 0o4755, 0o2755, 0o1644, 0o6711, 0o2644, 0o111, 0o222):
         tree.file(base + b"/file %04o" % mode, b"#!/bin/sh\n", mode, (1234, 5678))
+        # nfs-ganesha takes a sticky directory that nobody may search for an NFSv4 referral.
+        mode |= 0o111 if mode & 0o1000 else 0
         tree.directory(base + b"/directory %04o" % mode, mode, (1234, 5678))
         # In a directory with the setgid bit a new object inherits the group.
         tree.file(base + b"/directory %04o/file" % mode, b"x", 0o640, (1, 2))
@@ -224,10 +228,6 @@ def _deep(tree, name, levels, component):
 
 def _deep_long(tree):
     _deep(tree, "deep", 25, lambda level: b"%02d" % level + b"l" * 200)
-
-
-def _deep_many(tree):
-    _deep(tree, "deeper", 1100, lambda level: b"%04d" % level)
 
 
 def _crowd(tree, entries):
