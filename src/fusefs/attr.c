@@ -108,6 +108,7 @@ int attr_entry(struct request *r, int fd, const struct target_handle *h, struct 
 	int rc;
 
 	memset(e, 0, sizeof *e);
+	r->changes = f->changes;
 	rc = attr_stat(r, fd, o, &e->attr);
 	if (rc)
 		return rc;
@@ -127,6 +128,8 @@ void attr_reply_entry(struct request *r, const struct fuse_entry_param *e)
 {
 	if (fuse_reply_entry(r->req, e) == -ENOENT)
 		node_forget(r->f->nodes, e->ino, 1);
+	else if (r->changes != r->f->changes)
+		notify_again(r->f, e->ino);
 }
 
 /* As the VFS does for a caller without CAP_FSETID. */

@@ -79,6 +79,9 @@ struct filling {
 	size_t used, size;
 	bool plus;
 	bool parked;		/* r->wait is with the engine: no further attach */
+	uint64_t changes;	/* fusefs.changes before the first attributes */
+	fuse_ino_t *ino;	/* nodes that the reply introduces */
+	size_t nino, max_ino;
 };
 
 /* Returns false when the entry does not fit. */
@@ -98,6 +101,8 @@ static bool add(struct request *r, struct filling *g, struct eobj *dir, int pfd,
 		if (!dots && !g->parked) {
 			int rc = attach_now(r, dir, pfd, d->name, &e);
 
+			if (!rc && g->nino < g->max_ino)
+				g->ino[g->nino++] = e.ino;
 			if (rc == -EAGAIN)
 				g->parked = true;
 			if (rc)
@@ -156,24 +161,39 @@ static int readdir_locked(struct request *r, struct filling *g, struct eobj *dir
 	return rc;
 }
 
+static void reply(struct request *r, struct filling *g)
+{
+	bool gone = fuse_reply_buf(r->req, g->buf, g->used) == -ENOENT;
+
+	for (size_t i = 0; i < g->nino; i++)
+		if (gone)
+			node_forget(r->f->nodes, g->ino[i], 1);
+		else if (g->changes != r->f->changes)
+			notify_again(r->f, g->ino[i]);
+}
+
 static int list(struct request *r, bool plus)
 {
 	struct eobj *dir = request_object(r, 0, r->node);
 	struct filling g = { .size = r->size < FS_MAX_IO ? r->size : FS_MAX_IO, .plus = plus };
 	_cleanup_free_ char *buf = NULL;
+	_cleanup_free_ fuse_ino_t *ino = NULL;
 	int rc = dir ? access_need_listed(dir, &r->wait) : 0;
 
 	if (rc)
 		return rc;
+	g.changes = r->f->changes;
+	g.max_ino = plus ? g.size / sizeof(struct fuse_direntplus) : 0;
 	g.buf = buf = malloc(g.size);
-	if (!buf)
+	g.ino = ino = malloc((g.max_ino + 1) * sizeof *ino);
+	if (!buf || !ino)
 		return -ENOMEM;
 	rc = readdir_locked(r, &g, dir);
 	if (g.parked)
 		request_abandon(r);
 	if (rc)
 		return rc;
-	fuse_reply_buf(r->req, g.buf, g.used);
+	reply(r, &g);
 	return DONE;
 }
 

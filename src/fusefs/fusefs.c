@@ -29,6 +29,7 @@
 #include "base/creds.h"
 #include "base/log.h"
 #include "internal.h"
+#include "mountinfo.h"
 #include "open.h"
 
 static void reader_gone(void *arg)
@@ -185,7 +186,9 @@ static struct fusefs *new_fs(const struct fusefs_config *cfg, unsigned threads)
 	f->engine = cfg->engine;
 	f->want_passthrough = !cfg->no_passthrough;
 	f->dev_fd = -1;
-	f->mountpoint = strdup(cfg->mountpoint);
+	f->mountpoint = mountinfo_path(cfg->mountpoint);
+	if (!f->mountpoint && errno != ENOMEM)
+		f->mountpoint = strdup(cfg->mountpoint);	/* mount_over() says what is wrong with it */
 	f->fsname = strdup(cfg->fsname ? cfg->fsname : "");
 	f->readers = calloc(threads, sizeof *f->readers);
 	pthread_mutex_init(&f->park_lock, NULL);
@@ -289,14 +292,16 @@ unsigned fusefs_stalled(struct fusefs *f, struct fusefs_stalled *out, unsigned m
 
 /* ---- detach ---- */
 
+/* Without passthrough cached pages have to go too: native writers will not invalidate them. */
 static void invalidate_all(struct fusefs *f)
 {
 	uint64_t end = node_limit(f->nodes);
+	off_t off = f->passthrough ? -1 : 0;
 
 	notify_epoch(f);	/* an older kernel does not know it; timeouts are 0 and the mount goes away */
 	for (uint64_t i = 1; i < end; i++)
 		if (node_by_id(f->nodes, i))
-			notify_inval(f, i);
+			fuse_lowlevel_notify_inval_inode(f->se, i, off, 0);
 }
 
 static int inside(struct fusefs *f, struct err *e)

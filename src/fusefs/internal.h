@@ -86,6 +86,8 @@ struct request {
 	void *copy;		/* owns name, name2 and data once parked */
 	size_t copied;
 
+	uint64_t changes;	/* fusefs.changes before the attributes were read */
+
 	/* progress that survives a second run */
 	bool truncated;
 	bool intent;
@@ -129,6 +131,7 @@ struct fusefs {
 
 	atomic_uint_fast64_t next_fh;
 	atomic_uint_fast64_t open_slow, open_passthrough;
+	atomic_uint_fast64_t changes;	/* times that DMM changed an inode beneath us */
 	atomic_bool detaching, stopping, mounted;
 
 	pthread_mutex_t life_lock;
@@ -221,6 +224,8 @@ void notify_changed(void *arg, const struct target_handle *h);	/* access_listene
 int notify_start(struct fusefs *f);
 void notify_stop(struct fusefs *f);
 int notify_inval(struct fusefs *f, fuse_ino_t ino);
+/* Attributes of a node new to the kernel were read while something changed: look again. */
+void notify_again(struct fusefs *f, fuse_ino_t ino);
 int notify_epoch(struct fusefs *f);
 
 /* ---- mount.c ---- */

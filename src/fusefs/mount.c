@@ -139,10 +139,14 @@ static int answers(const char *dir)
 
 int fusefs_probe_mount(const char *dir)
 {
+	_cleanup_free_ char *path = mountinfo_path(dir);
 	dev_t dev;
-	int r = mountinfo_ours(dir, &dev);
+	int r;
 
-	return r <= 0 ? r : answers(dir);
+	if (!path)
+		return -errno;
+	r = mountinfo_ours(path, &dev);
+	return r <= 0 ? r : answers(path);
 }
 
 int fusefs_clean_dead(const char *dir, struct err *e)

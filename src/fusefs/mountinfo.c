@@ -28,6 +28,29 @@ static void unescape(char *s)
 	*o = 0;
 }
 
+char *mountinfo_path(const char *dir)
+{
+	_cleanup_free_ char *copy = strdup(dir), *parent = NULL;
+	char *slash, *out = NULL;
+	size_t n;
+
+	if (!copy)
+		return NULL;
+	for (n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--)
+		copy[n - 1] = 0;
+	out = realpath(copy, NULL);
+	if (out || (errno != ENOTCONN && errno != ECONNABORTED))
+		return out;
+	slash = strrchr(copy, '/');	/* dead: then the last component is the mount itself */
+	if (!slash)
+		return NULL;
+	*slash = 0;
+	parent = realpath(*copy ? copy : "/", NULL);
+	if (!parent || asprintf(&out, "%s/%s", strcmp(parent, "/") ? parent : "", slash + 1) < 0)
+		return NULL;
+	return out;
+}
+
 /* "ID PARENT MAJ:MIN ROOT MOUNTPOINT OPTIONS [tags...] - TYPE SOURCE SUPER" */
 static int parse(char *line, const char *dir, dev_t *dev)
 {

@@ -7,6 +7,9 @@
 
 #define MOUNTINFO_TYPE "fuse.dmm"
 
+/* The path as mountinfo spells it: absolute, no links.  Asks nothing of a file system mounted at dir.
+ * malloc'ed, NULL with errno. */
+char *mountinfo_path(const char *dir);
 /* Is the topmost mount at this absolute path of our type?  1 with its device number, 0, or -errno. */
 int mountinfo_ours(const char *dir, dev_t *dev);
 

@@ -36,7 +36,7 @@ struct lock_owner;	/* lock.c */
 
 struct node {
 	struct target_handle handle;
-	uint8_t flags;		/* NODE_*, under node_lock() */
+	_Atomic uint8_t flags;	/* NODE_*; set under node_lock(), read anywhere */
 	uint8_t spare;
 	uint32_t next;		/* hash chain; free list */
 	uint32_t generation;

@@ -5,6 +5,11 @@
  * The engine's threads only queue an inode; one thread of ours sends INVAL_INODE.
  * Names are never invalidated: that would take the parent's lock, which a
  * waiting application may hold.
+ *
+ * The kernel itself discards attributes that it received before an
+ * invalidation of the same inode, but an inode that it does not know yet cannot be
+ * invalidated.  So a reply that introduces an inode is followed by an
+ * invalidation when anything at all changed since its attributes were read.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,16 +23,26 @@ struct change {
 	fuse_ino_t ino;
 };
 
+void notify_again(struct fusefs *f, fuse_ino_t ino)
+{
+	struct change *c = malloc(sizeof *c);
+
+	if (!c)
+		return;
+	c->ino = ino;
+	queue_put(&f->notify, &c->link);
+}
+
+/* Counted first: a lookup that misses the node here sees the count (attr_reply_entry()). */
 void notify_changed(void *arg, const struct target_handle *h)
 {
 	struct fusefs *f = arg;
-	fuse_ino_t ino = node_find(f->nodes, h);
-	struct change *c = ino ? malloc(sizeof *c) : NULL;
+	fuse_ino_t ino;
 
-	if (!c)
-		return;		/* unknown to the kernel */
-	c->ino = ino;
-	queue_put(&f->notify, &c->link);
+	f->changes++;
+	ino = node_find(f->nodes, h);
+	if (ino)
+		notify_again(f, ino);
 }
 
 /* Attributes only: cached data of an incomplete file does not exist. */
