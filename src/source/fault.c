@@ -164,13 +164,15 @@ static void fault_stats(struct source *s, struct source_stats *out)
 static void fault_close(struct source *s)
 {
 	struct fault *f = (struct fault *)s;
-	struct list *l;
+	struct list stalled, *l;
 
+	list_init(&stalled);
 	pthread_mutex_lock(&f->lock);
 	f->closing = true;
+	list_splice(&stalled, &f->stalled);
 	pthread_mutex_unlock(&f->lock);
 	timers_stop(f->timers);
-	while ((l = list_pop(&f->stalled)))
+	while ((l = list_pop(&stalled)))
 		pass_up(list_entry(l, struct victim, timer.link), -ECANCELED);
 	source_close(s->below);
 	timers_free(f->timers);

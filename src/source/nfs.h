@@ -55,8 +55,12 @@ struct nfs {
 /* A libnfs context for this server, not connected; NULL without memory. */
 struct rpc_context *nfs_rpc_new(const struct url *u);
 
-/* Start connecting (libnfs resolves the name, then goes on asynchronously).  0 or -errno. */
-int nfs_connect(struct rpc_context *rpc, const char *host, uint16_t port, rpc_cb cb, void *arg);
+/*
+ * Start connecting: the name is resolved here, the rest is asynchronous.
+ * 0, or -errno and the reason in why.
+ */
+int nfs_connect(struct rpc_context *rpc, const char *host, uint16_t port, rpc_cb cb, void *arg,
+		char *why, size_t size);
 
 /* What rpc_service() should see: for a hangup it reports no reason, for an error it does. */
 static inline int nfs_revents(int revents)

@@ -270,7 +270,7 @@ static void connected(struct rpc_context *rpc, int status, void *data, void *arg
 
 static void start_connect(struct nfs_conn *c)
 {
-	int r;
+	char why[100];
 
 	c->rpc = nfs_rpc_new(&c->nfs->url);
 	if (!c->rpc) {
@@ -279,9 +279,8 @@ static void start_connect(struct nfs_conn *c)
 	}
 	c->state = CONNECTING;
 	c->deadline = c->now + CONNECT_DEADLINE;
-	r = nfs_connect(c->rpc, c->nfs->url.host, c->nfs->port, connected, c);
-	if (r)
-		lost(c, rpc_get_error(c->rpc));
+	if (nfs_connect(c->rpc, c->nfs->url.host, c->nfs->port, connected, c, why, sizeof why))
+		lost(c, why);
 }
 
 static void send_waiting(struct nfs_conn *c)

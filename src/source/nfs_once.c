@@ -2,6 +2,7 @@
 #include "nfs_once.h"
 
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -37,15 +38,36 @@ struct rpc_context *nfs_rpc_new(const struct url *u)
 	return rpc;
 }
 
-int nfs_connect(struct rpc_context *rpc, const char *host, uint16_t port, rpc_cb cb, void *arg)
+/* The host's first address as digits; asked anew for each connection, it may have moved. */
+static int resolve(const char *host, char *out, size_t size)
 {
-	int one = 1, r;
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *ai;
+	int r = getaddrinfo(host, NULL, &hints, &ai);
 
-	pthread_mutex_lock(&libnfs_statics);
-	r = rpc_connect_async(rpc, host, port, cb, arg);
-	pthread_mutex_unlock(&libnfs_statics);
 	if (r)
+		return r;
+	r = getnameinfo(ai->ai_addr, ai->ai_addrlen, out, (socklen_t)size, NULL, 0, NI_NUMERICHOST);
+	freeaddrinfo(ai);
+	return r;
+}
+
+int nfs_connect(struct rpc_context *rpc, const char *host, uint16_t port, rpc_cb cb, void *arg,
+		char *why, size_t size)
+{
+	char address[128];
+	int one = 1, r = resolve(host, address, sizeof address);
+
+	if (r) {	/* outside the lock: a name server may take its time */
+		snprintf(why, size, "%s", gai_strerror(r));
+		return -EHOSTUNREACH;
+	}
+	pthread_mutex_lock(&libnfs_statics);
+	r = rpc_connect_async(rpc, address, port, cb, arg);
+	pthread_mutex_unlock(&libnfs_statics);
+	if (r) {
+		snprintf(why, size, "%s", rpc_get_error(rpc));
 		return -ECONNREFUSED;
+	}
 	/* without it, pipelined calls wait for acknowledgements (FACTS: 30 k -> 39 k files/s) */
 	setsockopt(rpc_get_fd(rpc), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 	setsockopt(rpc_get_fd(rpc), SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
@@ -110,8 +132,7 @@ int nfs_once_connect(struct nfs_once *o, const struct url *u, uint16_t port, con
 	o->rpc = nfs_rpc_new(u);
 	if (!o->rpc)
 		return err_sys(e, ENOMEM, "%s", what);
-	if (nfs_connect(o->rpc, u->host, port, connected, o)) {
-		snprintf(o->text, sizeof o->text, "%s", rpc_get_error(o->rpc));
+	if (nfs_connect(o->rpc, u->host, port, connected, o, o->text, sizeof o->text)) {
 		r = connect_error(o, what, e);
 	} else {
 		r = nfs_once_wait(o, 0, what, e);

@@ -231,14 +231,18 @@ static void throttle_stats(struct source *s, struct source_stats *out)
 static void throttle_close(struct source *s)
 {
 	struct throttle *t = (struct throttle *)s;
-	struct list *l;
+	struct list queue, *l;
 
+	list_init(&queue);
 	pthread_mutex_lock(&t->lock);
 	t->closing = true;
 	pthread_cond_signal(&t->wake);
 	pthread_mutex_unlock(&t->lock);
 	pthread_join(t->thread, NULL);
-	while ((l = list_pop(&t->queue)))
+	pthread_mutex_lock(&t->lock);
+	list_splice(&queue, &t->queue);
+	pthread_mutex_unlock(&t->lock);
+	while ((l = list_pop(&queue)))
 		pass_up(list_entry(l, struct ticket, link), -ECANCELED);
 	source_close(s->below);
 	pthread_cond_destroy(&t->wake);
