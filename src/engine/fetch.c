@@ -27,7 +27,7 @@
 #include "internal.h"
 
 enum { STALE_TRIES = 3, READ_MAX = 1 << 20 };
-static const uint64_t full_pause = CLOCK_SEC;
+static const uint64_t full_pause = CLOCK_SEC, change_pause = 5 * CLOCK_MS;
 
 struct fetch {
 	struct list link;		/* planned, or held while frozen */
@@ -271,7 +271,16 @@ static const char *difference(const struct promise *p, const struct source_attr 
 	return NULL;
 }
 
-enum verdict { LAND, DROP, HOLD, REST_IS_ABOVE_LIMIT };
+enum verdict { LAND, DROP, HOLD, LATER, REST_IS_ABOVE_LIMIT };
+
+/* Does a truncation wait for the landing to stop?  Then no new one begins, so that it gets its turn. */
+static bool change_wanted(const struct eobj *o)
+{
+	for (const struct list *n = o->waiters.next; n != &o->waiters; n = n->next)
+		if (list_entry(n, struct access_wait, link)->cond == WAIT_CHANGE)
+			return true;
+	return false;
+}
 
 /* May these bytes land?  On LAND the caller is counted in o->landing. */
 static enum verdict enter_landing(struct fetch *f, uint64_t *limit)
@@ -288,6 +297,8 @@ static enum verdict enter_landing(struct fetch *f, uint64_t *limit)
 	} else if (o->frozen) {
 		list_append(&o->held, &f->link);
 		v = HOLD;
+	} else if (change_wanted(o)) {
+		v = LATER;
 	} else if (f->off >= o->limit) {
 		v = REST_IS_ABOVE_LIMIT;
 	} else {
@@ -417,6 +428,10 @@ static void arrived(struct source_req *req)
 		fetch_free(f);
 		return;
 	case HOLD:
+		return;
+	case LATER:
+		f->again.run = run_again;
+		deferred_add(o->en, &f->again, change_pause);
 		return;
 	case REST_IS_ABOVE_LIMIT:
 		chunk_here(f);

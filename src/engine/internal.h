@@ -340,7 +340,7 @@ struct engine {
 	pthread_cond_t commit_cond, urgent_cond;
 	struct list queue;		/* struct record, oldest first */
 	unsigned queued;
-	uint64_t queued_since;
+	uint64_t queued_since, flushed_at;
 	unsigned committing;		/* records in the group's hands */
 	struct list urgent;		/* struct eobj */
 	uint64_t stamp;
