@@ -27,7 +27,7 @@ int rig_up(void **state, int how)
 	struct err e = { 0 };
 	struct fusefs_config cfg = { 0 };
 
-	snprintf(r->dir, sizeof r->dir, "/tmp/dmm-fusefs-XXXXXX");
+	snprintf(r->dir, sizeof r->dir, "%s/dmm-fusefs-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
 	if (!mkdtemp(r->dir) || chmod(r->dir, 0755))
 		return -1;
 	if (target_open(r->dir, &r->target, &e)) {

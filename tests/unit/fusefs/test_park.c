@@ -338,6 +338,66 @@ static void test_slow_mmap(void **state)
 	}
 }
 
+/* Random reads, writes, truncations and mappings in slow mode against a copy in memory. */
+static void test_slow_random(void **state)
+{
+	enum { MAX = 1 << 18, OPS = 3000 };
+	struct rig *r = *state;
+	struct eobj *o = fake_object(r->en, 1, GATE_ALL);
+	char *copy = calloc(1, MAX), *b = malloc(MAX), *m;
+	size_t size = 0;
+	unsigned seed = 7;
+	int fd;
+
+	o->slow = true;
+	o->gates = GATE_ALL & ~GATE_CONTENT;
+	rig_stub(r, 1, "f", S_IFREG | 0644, "");
+	fd = open(rig_path(r, "f"), O_RDWR);
+	assert_true(fd >= 0);
+	for (int i = 0; i < OPS; i++) {
+		size_t off = (size_t)rand_r(&seed) % MAX, len = 1 + (size_t)rand_r(&seed) % 40000;
+		struct stat st;
+
+		len = off + len > MAX ? MAX - off : len;
+		switch (rand_r(&seed) % 6) {
+		case 0:
+		case 1:
+			memset(b, 'a' + i % 26, len);
+			assert_int_equal(pwrite(fd, b, len, (off_t)off), (int)len);
+			memcpy(copy + off, b, len);
+			size = off + len > size ? off + len : size;
+			break;
+		case 2:
+			assert_int_equal(ftruncate(fd, (off_t)off), 0);
+			if (off < size)
+				memset(copy + off, 0, size - off);
+			size = off;
+			break;
+		case 3:
+			if (!size)
+				break;
+			m = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+			assert_true(m != MAP_FAILED);
+			assert_memory_equal(m, copy, size);
+			if (off < size) {
+				m[off] = copy[off] = 'M';
+				assert_int_equal(msync(m, size, MS_SYNC), 0);
+			}
+			munmap(m, size);
+			break;
+		default:
+			len = off >= size ? 0 : off + len > size ? size - off : len;
+			assert_int_equal(pread(fd, b, MAX, (off_t)off), off >= size ? 0 : (int)(size - off));
+			assert_memory_equal(b, copy + off, len);
+			assert_int_equal(fstat(fd, &st), 0);
+			assert_int_equal(st.st_size, (long)size);
+		}
+	}
+	close(fd);
+	free(copy);
+	free(b);
+}
+
 static void test_truncate_once(void **state)
 {
 	struct rig *r = *state;
@@ -644,7 +704,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		T(test_open_waits), T(test_failure_is_reported), T(test_200_stalled), T(test_signals),
-		T(test_slow_read), T(test_slow_write), T(test_slow_mmap), T(test_truncate_once), T(test_lookup),
+		T(test_slow_read), T(test_slow_write), T(test_slow_mmap), T(test_slow_random), T(test_truncate_once), T(test_lookup),
 		T(test_create_in_unlisted), T(test_list), T(test_adoption_parks_lookup), T(test_unlink),
 		T(test_rmdir), T(test_rename_over), T(test_link_and_metadata), T(test_changed),
 		T(test_exec_opens_whole), T(test_stop), T(test_storm),
