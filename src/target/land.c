@@ -4,7 +4,7 @@
  *
  * Over a range that was never written, zeros need not be written at all: the
  * stub's hole reads the same.  Over a range that may hold bytes (a redo after
- * a crash), whole blocks of zeros are punched and the rest is written.
+ * a crash) they are punched, and the rest is written.
  */
 #include "internal.h"
 
@@ -38,28 +38,20 @@ static int write_all(int fd, const unsigned char *p, size_t n, uint64_t off)
 	return 0;
 }
 
+/* Punching zeroes the parts of blocks at both ends itself; where it is not possible, zeros are written. */
+static int put_zeros(int fd, const unsigned char *p, size_t n, uint64_t off, bool fresh)
+{
+	if (fresh || !fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)n))
+		return 0;
+	return write_all(fd, p, n, off);
+}
+
 /* Length of the piece at p up to the next block boundary of the file. */
 static size_t piece(size_t left, uint64_t off)
 {
 	size_t n = BLOCK - off % BLOCK;
 
 	return n < left ? n : left;
-}
-
-/* Punch the whole blocks of a run of zeros; its ends, or all where punching is not possible, are written. */
-static int put_zeros(int fd, const unsigned char *p, size_t n, uint64_t off, bool fresh)
-{
-	size_t head = off % BLOCK ? piece(n, off) : 0, tail = (n - head) % BLOCK;
-	size_t whole = n - head - tail;
-	int r;
-
-	if (fresh)
-		return 0;
-	if (!whole || fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-				(off_t)(off + head), (off_t)whole))
-		return write_all(fd, p, n, off);
-	r = write_all(fd, p, head, off);
-	return r ? r : write_all(fd, p + head + whole, tail, off + head + whole);
 }
 
 int target_land(int fd, const void *data, size_t n, uint64_t offset, bool fresh)
