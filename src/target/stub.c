@@ -87,9 +87,8 @@ static int set_mode(int fd, uint32_t mode)
 
 static int dress(int fd, const struct target_attr *a)
 {
-	int r;
+	int r = set_mode(fd, a->mode & ~06000u);
 
-	r = set_mode(fd, a->mode & ~06000u);
 	if (!r)
 		r = target_set_times(fd, &a->atime, &a->mtime);
 	if (!r && fchownat(fd, "", a->uid, a->gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
