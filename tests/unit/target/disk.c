@@ -28,9 +28,10 @@ static const struct kind kinds[] = {
 	{ "ramfs", { NULL }, "ramfs", "mode=0755", 0 },
 };
 
-int disk_private(void)
+int disk_private(const char *dir)
 {
-	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    mount("dmm-test", dir, "tmpfs", 0, "mode=0755"))
 		return -errno;
 	return 0;
 }

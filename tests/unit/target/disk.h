@@ -4,7 +4,8 @@
  *
  * Everything lives in a mount namespace of the test process: however it ends,
  * the kernel unmounts, and mount(8)'s loop devices detach themselves with the
- * last mount.  Images are unlinked as soon as they are mounted.
+ * last mount.  Images live in memory (sparse, some 100 MB at most at a time), so that the
+ * many flushes cost little and other users of the disk do not matter.
  *
  * Errors: a failing command ends the process with a message, not a test: it says
  * nothing about the code under test.
@@ -12,8 +13,8 @@
 #ifndef TESTS_TARGET_DISK_H
 #define TESTS_TARGET_DISK_H
 
-/* Enter a private mount namespace.  0 or -errno. */
-int disk_private(void);
+/* Enter a private mount namespace, and put memory over dir for the images.  0 or -errno. */
+int disk_private(const char *dir);
 
 /*
  * Make and mount a file system under dir; path (of n bytes) becomes the mount point.

@@ -86,6 +86,8 @@ static void test_refused(void **state)
 	assert_int_equal(target_holder_hide(e->t, d, "b", 1), -EEXIST);	/* never over another */
 	assert_true(env_exists(d, "b"));
 	assert_int_equal(target_holder_has(e->t, 1), 1);
+	assert_int_equal(target_holder_has(e->t, 1ull << 63 | 1), 0);	/* every bit of the oid counts */
+	assert_int_equal(target_holder_hide(e->t, d, "b", 1ull << 63 | 1), 0);
 }
 
 static void test_every_type(void **state)

@@ -142,6 +142,8 @@ static void test_smallest_hole(void **state)
 	assert_int_equal(ftruncate(fd, sizeof p), 0);
 	assert_int_equal(target_land(fd, p, sizeof p, 0, true), 0);
 	assert_int_equal(allocated(fd), 2 * BLOCK);
+	assert_int_equal(target_land(fd, p + 1, 2 * BLOCK, BLOCK + 1, true), 0);	/* odd ends, too */
+	assert_int_equal(allocated(fd), 2 * BLOCK);
 }
 
 /* After a crash bytes may be there that no record knows: zeros must win over them. */

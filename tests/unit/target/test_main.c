@@ -3,7 +3,7 @@
  * The target on real file systems: the same tests on ext4, xfs and btrfs.
  *
  * A child process does everything in a mount namespace of its own; the parent only
- * waits and removes the scratch directory, so that nothing remains even when a
+ * waits and removes the (then empty) scratch directory, so that nothing remains even when a
  * sanitizer ends the child.
  */
 #include "env.h"
@@ -40,7 +40,7 @@ static int child(const char *dir)
 	int failed, r;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	r = disk_private();
+	r = disk_private(dir);
 	if (r) {
 		fprintf(stderr, "no private mount namespace: %s\n", strerror(-r));
 		return 1;

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/inotify.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -53,6 +54,7 @@ static void test_lock_of_the_dead(void **state)
 	int p[2];
 	char c;
 	pid_t pid;
+	int busy;
 
 	target_close(e->t);
 	e->t = NULL;
@@ -61,16 +63,18 @@ static void test_lock_of_the_dead(void **state)
 	if (!pid) {
 		struct target *t;
 
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		c = target_open(e->dir, &t, NULL) ? 'n' : 'y';
 		if (write(p[1], &c, 1) == 1)
 			pause();
 		_exit(1);
 	}
 	assert_int_equal(read(p[0], &c, 1), 1);
-	assert_int_equal(c, 'y');
-	assert_int_equal(open_again(e->dir, NULL), -EBUSY);
+	busy = open_again(e->dir, NULL);
 	kill(pid, SIGKILL);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(c, 'y');
+	assert_int_equal(busy, -EBUSY);
 	assert_int_equal(open_again(e->dir, NULL), 0);
 	close(p[0]);
 	close(p[1]);

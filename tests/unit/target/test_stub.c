@@ -128,7 +128,8 @@ static void test_size_without_blocks(void **state)
 static void test_devices(void **state)
 {
 	struct env *e = *state;
-	static const unsigned n[][2] = { { 0, 0 }, { 1, 3 }, { 255, 256 }, { 511, 262143 } };	/* the most that xfs holds */
+	/* the last is the most that xfs holds */
+	static const unsigned n[][2] = { { 0, 0 }, { 1, 3 }, { 255, 256 }, { 511, 262143 } };
 	struct target_attr a = stub_attr(S_IFCHR | 0600);
 
 	for (unsigned i = 0; i < 8; i++) {
