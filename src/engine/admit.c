@@ -162,6 +162,8 @@ static int new_object(const struct admission *ad, uint64_t oid, const struct tar
 	pthread_mutex_lock(&ad->en->mu);
 	o->pending_rows--;
 	pthread_mutex_unlock(&ad->en->mu);
+	if (!r && !o->finished)
+		mover_fresh(ad->en, o);
 	eobj_put(o);
 	return r;
 }

@@ -145,6 +145,8 @@ static void init_sync(struct engine *en)
 	list_init(&en->queue);
 	list_init(&en->urgent);
 	list_init(&en->deferred);
+	list_init(&en->fresh_dirs);
+	list_init(&en->fresh_files);
 }
 
 static void root_row(struct engine *en, const struct target_handle *h, struct catalog_row *row)

@@ -133,6 +133,7 @@ struct eobj *eobj_make(struct engine *en, const struct catalog_row *row)
 	list_init(&o->waiters);
 	list_init(&o->name_records);
 	list_init(&o->urgent);
+	list_init(&o->fresh_link);
 	list_init(&o->held);
 	o->name_len = row->name_len;
 	memcpy(o->name, row->name, row->name_len);

@@ -89,6 +89,8 @@ struct eobj {
 	bool urgent_queued;
 	bool ranges_queued;
 
+	struct list fresh_link;	/* in en->fresh_dirs or en->fresh_files: not in the catalog's lists yet */
+
 	/* fate */
 	bool deleted;			/* the last name is gone */
 	int failed;			/* -errno: needs a retry */
@@ -289,6 +291,9 @@ void engine_changed(struct engine *en, const struct target_handle *h);	/* tell t
 uint64_t engine_new_oid(struct engine *en);	/* 0: the catalog failed */
 bool engine_nothing_left(struct engine *en);	/* mu not held */
 
+/* A new object that needs work: taken up at once instead of after its row is durable.  Bounded; what does not fit
+ * is found in the catalog. mu not held. */
+void mover_fresh(struct engine *en, struct eobj *o);
 int mover_start(struct engine *en);
 void mover_stop(struct engine *en);
 void mover_kick(struct engine *en);	/* mu held */
@@ -356,6 +361,8 @@ struct engine {
 	unsigned lists_inflight, fetches_inflight;	/* background ones */
 	unsigned depth;
 	uint32_t read_max;
+	struct list fresh_dirs, fresh_files;	/* struct eobj, oldest first */
+	unsigned fresh_dir_count, fresh_file_count;
 	bool links_swept, discovery_done;
 	bool target_full;
 	uint64_t full_until;		/* clock_mono(): try again then */

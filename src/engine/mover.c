@@ -19,7 +19,7 @@
 #include "base/log.h"
 #include "internal.h"
 
-enum { PAGE = 64, MAX_LISTS = 8, BACKLOG = 100000 };
+enum { PAGE = 64, MAX_LISTS = 8, BACKLOG = 100000, MAX_FRESH = 8192 };
 static const uint64_t rescan = CLOCK_SEC;
 
 struct scan {			/* a walk along one work list */
@@ -133,17 +133,59 @@ static bool unfit(struct engine *en, struct eobj *o)
 	return gone || failed;
 }
 
+void mover_fresh(struct engine *en, struct eobj *o)
+{
+	bool dir = o->type == CATALOG_DIR;
+	unsigned *count = dir ? &en->fresh_dir_count : &en->fresh_file_count;
+
+	pthread_mutex_lock(&en->mu);
+	if (*count < MAX_FRESH && !en->stopping) {
+		++*count;
+		eobj_ref_locked(o);
+		list_append(dir ? &en->fresh_dirs : &en->fresh_files, &o->fresh_link);
+		mover_kick(en);
+	}
+	pthread_mutex_unlock(&en->mu);
+}
+
+/* With the list's reference. */
+static struct eobj *take_fresh(struct engine *en, struct list *queue, unsigned *count)
+{
+	struct list *n;
+
+	pthread_mutex_lock(&en->mu);
+	n = list_pop(queue);
+	if (n)
+		--*count;
+	pthread_mutex_unlock(&en->mu);
+	return n ? list_entry(n, struct eobj, fresh_link) : NULL;
+}
+
+/* The next object of a list, NULL when there is none now.  *err: a row that could not be loaded was passed over. */
+static struct eobj *next_object(struct engine *en, struct scan *s, struct list *fresh, unsigned *count,
+				bool *err)
+{
+	struct eobj *o = take_fresh(en, fresh, count);
+	const struct catalog_row *row;
+
+	*err = false;
+	if (o)
+		return o;
+	row = next_row(en, s);
+	if (!row)
+		return NULL;
+	*err = eobj_load(en, row->oid, NULL, &o);
+	return *err ? NULL : o;
+}
+
 static bool start_listing(struct mover *m)
 {
 	struct engine *en = m->en;
-	const struct catalog_row *row = next_row(en, &m->dirs);
-	struct eobj *o;
-	bool busy;
+	bool busy, err;
+	struct eobj *o = next_object(en, &m->dirs, &en->fresh_dirs, &en->fresh_dir_count, &err);
 
-	if (!row)
-		return false;
-	if (eobj_load(en, row->oid, NULL, &o))
-		return true;
+	if (!o)
+		return err;
 	pthread_mutex_lock(&en->mu);
 	busy = o->listing || o->finished || o->failed || o->deleted;
 	pthread_mutex_unlock(&en->mu);
@@ -180,23 +222,21 @@ static bool push_big(struct mover *m)
 
 static bool start_fetch(struct mover *m)
 {
-	const struct catalog_row *row;
+	struct engine *en = m->en;
 	struct eobj *o;
-	bool whole;
+	bool whole, err;
 
 	if (!m->big) {
-		row = next_row(m->en, &m->content);
-		if (!row)
-			return false;
-		if (eobj_load(m->en, row->oid, NULL, &o))
-			return true;
-		if (o->type != CATALOG_REG || unfit(m->en, o)) {
+		o = next_object(en, &m->content, &en->fresh_files, &en->fresh_file_count, &err);
+		if (!o)
+			return err;
+		if (o->type != CATALOG_REG || unfit(en, o)) {
 			eobj_put(o);
 			return true;
 		}
-		pthread_mutex_lock(&m->en->mu);
+		pthread_mutex_lock(&en->mu);
 		whole = !o->content.left;
-		pthread_mutex_unlock(&m->en->mu);
+		pthread_mutex_unlock(&en->mu);
 		if (whole) {	/* truncated by an application before a crash */
 			fetch_finish_if_whole(o);
 			eobj_put(o);
@@ -315,6 +355,14 @@ int mover_start(struct engine *en)
 	return -r;
 }
 
+static void drop_fresh(struct engine *en, struct list *queue, unsigned *count)
+{
+	struct eobj *o;
+
+	while ((o = take_fresh(en, queue, count)))
+		eobj_put(o);
+}
+
 void mover_stop(struct engine *en)
 {
 	if (!en->mover_running)
@@ -328,4 +376,6 @@ void mover_stop(struct engine *en)
 	en->mover_running = false;
 	run_deferred(en, true);
 	pthread_mutex_unlock(&en->mu);
+	drop_fresh(en, &en->fresh_dirs, &en->fresh_dir_count);
+	drop_fresh(en, &en->fresh_files, &en->fresh_file_count);
 }
