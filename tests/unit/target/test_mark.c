@@ -62,6 +62,8 @@ static void test_every_type(void **state)
 		assert_int_equal(target_mark_set(e->t, fd, &timed), 0);	/* grows ... */
 		assert_int_equal(target_mark_get(e->t, fd, &m), 0);
 		mark_equal(&m, &timed);
+		if (S_ISREG(env_types[i]))
+			assert_int_equal(env_stat(fd, "").st_blocks, 0);	/* it fits beside the inode */
 		assert_int_equal(target_mark_set(e->t, fd, &plain), 0);	/* ... and shrinks */
 		assert_int_equal(target_mark_get(e->t, fd, &m), 0);
 		mark_equal(&m, &plain);
