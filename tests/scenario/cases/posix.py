@@ -21,6 +21,7 @@ from lib import fs, sysx
 from lib.env import Background, Failed, check, sh
 
 _SMALL = bytes(range(256)) * 40
+_NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)	# POSIX allows both; XFS says EEXIST for rename
 _LARGE = b"".join(b"%015d\n" % i for i in range(200000))	# 3.2 MB
 
 
@@ -77,13 +78,14 @@ def _prepare(path):
 
 
 def fails(code, function, *args, **kwargs):
-    """The call must fail with this errno."""
+    """The call must fail with this errno (or one of these)."""
+    codes = code if isinstance(code, tuple) else (code,)
     try:
         function(*args, **kwargs)
     except OSError as error:
-        check(error.errno == code, "%s instead of %s" % (sysx.error_name(error.errno), sysx.error_name(code)))
+        check(error.errno in codes, "%s instead of %s" % (sysx.error_name(error.errno), sysx.error_name(codes[0])))
         return
-    raise Failed("succeeded instead of " + sysx.error_name(code))
+    raise Failed("succeeded instead of " + sysx.error_name(codes[0]))
 
 
 def read(path):
@@ -106,7 +108,7 @@ def on_rename(d):
     os.rename(d + "/other", d + "/renamed")
     check(read(d + "/renamed") == b"other\n" and read(d + "/small too") == _SMALL)
     check(os.stat(d + "/small too").st_nlink == 1, "nlink", os.stat(d + "/small too").st_nlink)
-    fails(errno.ENOTEMPTY, os.rename, d + "/empty", d + "/large2")
+    fails(_NOT_EMPTY, os.rename, d + "/empty", d + "/large2")
     fails(errno.EISDIR, os.rename, d + "/exec", d + "/empty")
     fails(errno.ENOTDIR, os.rename, d + "/empty", d + "/exec")
     fails(errno.EINVAL, os.rename, d + "/large2", d + "/large2/below")
@@ -115,7 +117,7 @@ def on_rename(d):
 
 
 def on_delete(d):
-    fails(errno.ENOTEMPTY, os.rmdir, d + "/sub")
+    fails(_NOT_EMPTY, os.rmdir, d + "/sub")
     for name in ("0", "1", "2"):
         os.unlink(d + "/sub/" + name)
     os.rmdir(d + "/sub")
@@ -325,8 +327,10 @@ def on_seek(d):
 
 
 def on_tar(d):
-    """A backup of cold files: tar looks whether size or ctime changed while it read."""
-    sh("tar cSf ../archive.tar . && tar df ../archive.tar && rm ../archive.tar", cwd=d)
+    """A backup of cold files is complete and right.  Their ctime moves when they arrive, which tar remarks (and ends with 1)."""
+    out = sh("LC_ALL=C tar cSf ../archive.tar . || test $? = 1; tar df ../archive.tar; rm ../archive.tar", cwd=d)
+    others = [line for line in out.splitlines() if "file changed as we read it" not in line]
+    check(not others, others[:5])
 
 
 def on_copy_range(d):

@@ -244,7 +244,7 @@ def _crowd(tree, entries):
     tree.count += entries
 
 
-def mixed(root, seed=1, objects=400, large=(1 << 20, 5 << 20), links=True):
+def mixed(root, seed=1, objects=400, large=(1 << 20, 5 << 20), modes=(0o644, 0o600, 0o755, 0o4711)):
     """Directories, files of typical sizes, symlinks, hard links."""
     tree = Tree(root, seed)
     r = tree.random
@@ -259,11 +259,11 @@ def mixed(root, seed=1, objects=400, large=(1 << 20, 5 << 20), links=True):
             directories.append(path)
         elif kind < 0.18:
             tree.symlink(path, r.choice(files)[len(tree.root) + 1:] if files else b"none")
-        elif kind < 0.22 and files and links:
+        elif kind < 0.22 and files:
             os.link(r.choice(files), path)
         else:
             size = min(int(r.lognormvariate(7.5, 1.8)), 400000)
-            tree.file(path, r.randbytes(size), r.choice((0o644, 0o600, 0o755, 0o4711)), (r.randrange(3) * 1000, 0))
+            tree.file(path, r.randbytes(size), r.choice(modes), (r.randrange(3) * 1000, 0))
             files.append(path)
     for number, size in enumerate(large):
         tree.file(tree.path("large %d" % number), r.randbytes(size))
