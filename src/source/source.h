@@ -84,7 +84,8 @@ enum source_op {
 	SOURCE_LOOKUP,		/* fh (directory), name   -> out_fh, attr */
 	SOURCE_READDIR,		/* fh, cookie, verifier   -> entries, next_cookie, verifier, eof, attr of the directory */
 	SOURCE_READLINK,	/* fh                     -> data, length (1..SOURCE_LINK_MAX, no NUL), attr if the protocol gives it */
-	SOURCE_READ,		/* fh, offset, length     -> data, length (may be short), eof, attr */
+	SOURCE_READ,		/* fh, offset, length     -> data, length (may be short), eof, attr
+				 * (an NFS v3 server may leave attr out: has_attr) */
 	SOURCE_STATFS,		/* fh                     -> fs */
 };
 
@@ -177,6 +178,9 @@ struct source {
  *   nfs://HOST[:PORT]/EXPORT[?version=3|4&nfsport=&mountport=&uid=&gid=]
  *   file:///DIR
  * Only the bare back end; stack decorators on top yourself.
+ *
+ * NFS v3 has 32 bits for the seconds of a time: they are taken as 1935-12-22 to
+ * 2072-01-28 (nfs3_attr.h).  Version 4 and file:// carry 64 bits.
  */
 int source_open(const char *url, struct source **out, struct err *e);
 
