@@ -35,7 +35,7 @@ static int check_stamps(struct engine *en, struct err *e)
 			       "target and state directory do not belong together any more (stamps %llu and %llu): "
 			       "one of them was restored from a copy",
 			       (unsigned long long)there, (unsigned long long)here);
-	en->stamp = there;
+	en->stamp = here;	/* not `there`: a group that was never recorded must not widen the gap */
 	return 0;
 }
 

@@ -12,7 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -366,6 +368,231 @@ static void a_changed_source_is_quarantined(void **state)
 	stop(w);
 }
 
+/* Run a part of a life in a process of its own that dies by SIGKILL where `life` ends. */
+static void die_after(struct world *w, void (*life)(struct world *))
+{
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (!pid) {
+		life(w);
+		kill(getpid(), SIGKILL);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+static void look_at_f(struct world *w)
+{
+	start(w, true);
+	lookup(w, target_root_fd(w->target), root(w), "f");
+}
+
+/* D1: a stub without a row is adopted. */
+static void a_stub_without_a_row_is_adopted(void **state)
+{
+	struct world *w = *state;
+	struct engine_progress p;
+
+	put_file(w->src, "f", "content", 7);
+	die_after(w, look_at_f);
+	start(w, false);
+	finish(w);
+	engine_progress(w->engine, &p);
+	assert_int_equal(p.shadowed, 0);
+	assert_int_equal(p.found_objects, 2);
+	stop(w);
+	assert_same(w);
+}
+
+/* D1: reserved owner without a mark is ours, torn, and made again. */
+static void a_torn_stub_is_made_again(void **state)
+{
+	struct world *w = *state;
+	struct engine_progress p;
+	char path[200];
+
+	put_file(w->src, "f", "content", 7);
+	put_file(w->dst, "f", "", 0);
+	snprintf(path, sizeof path, "%s/f", w->dst);
+	assert_int_equal(chown(path, 3000000001u, 3000000001u), 0);
+	start(w, false);
+	finish(w);
+	engine_progress(w->engine, &p);
+	assert_int_equal(p.shadowed, 0);
+	stop(w);
+	assert_same(w);
+}
+
+static void an_applications_file_is_shadowed_not_touched(void **state)
+{
+	struct world *w = *state;
+	struct engine_progress p;
+	char got[32] = "";
+	int fd;
+
+	put_file(w->src, "f", "the source's", 12);
+	put_file(w->dst, "f", "the application's", 17);
+	start(w, false);
+	finish(w);
+	engine_progress(w->engine, &p);
+	assert_int_equal(p.shadowed, 1);
+	fd = openat(target_root_fd(w->target), "f", O_RDONLY);
+	assert_int_equal(read(fd, got, sizeof got), 17);
+	assert_string_equal(got, "the application's");
+	close(fd);
+	stop(w);
+}
+
+static void intend_and_delete(struct world *w)
+{
+	struct eobj *f;
+
+	start(w, true);
+	f = lookup(w, target_root_fd(w->target), root(w), "f");
+	assert_int_equal(NEED(access_need_intent(f, &W.w)), 0);
+	assert_int_equal(unlinkat(target_root_fd(w->target), "f", 0), 0);
+}
+
+/* D5: killed between the unlink and its record; listing must not bring the name back. */
+static void a_delete_survives_the_kill(void **state)
+{
+	struct world *w = *state;
+	struct engine_progress p;
+
+	put_file(w->src, "f", "content", 7);
+	die_after(w, intend_and_delete);
+	start(w, false);
+	finish(w);
+	engine_progress(w->engine, &p);
+	assert_int_equal(p.deleted, 1);
+	assert_int_equal(faccessat(target_root_fd(w->target), "f", F_OK, 0), -1);
+	stop(w);
+}
+
+static void intend_only(struct world *w)
+{
+	struct eobj *f;
+
+	start(w, true);
+	f = lookup(w, target_root_fd(w->target), root(w), "f");
+	assert_int_equal(NEED(access_need_intent(f, &W.w)), 0);
+}
+
+/* D5: the intent alone deletes nothing. */
+static void an_intent_without_the_act_is_forgotten(void **state)
+{
+	struct world *w = *state;
+	struct engine_progress p;
+
+	put_file(w->src, "f", "content", 7);
+	die_after(w, intend_only);
+	start(w, false);
+	finish(w);
+	engine_progress(w->engine, &p);
+	assert_int_equal(p.deleted, 0);
+	stop(w);
+	assert_same(w);
+}
+
+static void truncate_rewrite_and_sync(struct world *w)
+{
+	struct eobj *r, *f;
+	int fd;
+
+	start(w, true);
+	r = root(w);
+	f = lookup(w, target_root_fd(w->target), r, "f");
+	assert_int_equal(NEED(access_need_record(f, &W.w)), 0);
+	fd = openat(target_root_fd(w->target), "f", O_RDWR);
+	assert_int_equal(NEED(access_change_begin(f, &W.w)), 0);
+	assert_int_equal(access_times_taken(f, fd, NULL), 0);
+	assert_int_equal(ftruncate(fd, 0), 0);
+	assert_int_equal(access_truncated(f, fd, 0), 0);
+	access_change_end(f);
+	assert_int_equal(pwrite(fd, "another", 7, 0), 7);	/* exactly the old size */
+	assert_int_equal(fsync(fd), 0);
+}
+
+/* D3b, its (why): O_TRUNC, then a rewrite of exactly the old size, fsync, crash. */
+static void a_rewrite_of_the_old_size_survives(void **state)
+{
+	struct world *w = *state;
+	char got[32] = "";
+	int fd;
+
+	put_file(w->src, "f", "content", 7);
+	die_after(w, truncate_rewrite_and_sync);
+	start(w, false);
+	finish(w);
+	fd = openat(target_root_fd(w->target), "f", O_RDONLY);
+	assert_int_equal(read(fd, got, sizeof got), 7);
+	assert_string_equal(got, "another");
+	close(fd);
+	stop(w);
+}
+
+/* D2: catalog and target of different moments do not go together. */
+static void a_restored_target_is_refused(void **state)
+{
+	struct world *w = *state;
+	struct engine_config cfg = { 0 };
+	struct err e = { 0 };
+	uint64_t n;
+
+	make_tree(w);
+	start(w, true);
+	stop(w);
+	start(w, true);
+	assert_int_equal(target_stamp_get(w->target, &n), 0);
+	assert_int_equal(target_stamp_set(w->target, n + 5), 0);
+	engine_quiesce(w->engine);
+	engine_stop(w->engine);
+	engine_free(w->engine);
+	assert_int_equal(target_stamp_set(w->target, n + 5), 0);
+	cfg.catalog = w->catalog;
+	cfg.target = w->target;
+	cfg.source = w->source;
+	assert_int_equal(engine_create(&cfg, NULL, NULL, &w->engine, &e), -ESTALE);
+	assert_non_null(strstr(e.text, "restored from a copy"));
+	source_close(w->source);
+	catalog_close(w->catalog);
+	target_close(w->target);
+}
+
+static unsigned life_us;
+
+static void live_for_a_while(struct world *w)
+{
+	start(w, false);
+	usleep(life_us);
+}
+
+/* Killed again and again at random moments of the background. */
+static void random_kills(void **state)
+{
+	struct world *w = *state;
+	struct engine_progress p;
+	unsigned seed = (unsigned)getpid();
+
+	print_message("seed %u\n", seed);
+	srand(seed);
+	make_tree(w);
+	for (int i = 0; i < 15; i++) {
+		life_us = (unsigned)rand() % 150000;
+		die_after(w, live_for_a_while);
+	}
+	start(w, false);
+	if (engine_phase(w->catalog) == CATALOG_RUNNING)
+		finish(w);
+	engine_progress(w->engine, &p);
+	assert_int_equal(p.found_objects, p.here_objects);
+	assert_int_equal(p.shadowed + p.overwritten + p.deleted + p.quarantined, 0);
+	stop(w);
+	assert_same(w);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -373,6 +600,10 @@ int main(void)
 		T(background_brings_everything), T(continues_after_a_stop),
 		T(demand_reads_only_what_is_touched), T(truncation_keeps_source_bytes_away),
 		T(deleted_names_stay_deleted), T(a_changed_source_is_quarantined),
+		T(a_stub_without_a_row_is_adopted), T(a_torn_stub_is_made_again),
+		T(an_applications_file_is_shadowed_not_touched), T(a_delete_survives_the_kill),
+		T(an_intent_without_the_act_is_forgotten), T(a_rewrite_of_the_old_size_survives),
+		T(a_restored_target_is_refused), T(random_kills),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
