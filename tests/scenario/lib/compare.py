@@ -50,6 +50,7 @@ class Rules:
 class Result:
     def __init__(self):
         self.differences = []
+        self.paths = []
         self.count = 0
         self.objects = 0
         self.bytes = 0
@@ -57,6 +58,7 @@ class Result:
     def add(self, path, text):
         self.count += 1
         if len(self.differences) < 20:
+            self.paths.append(path)
             self.differences.append("%s: %s" % (show(path), text))
 
     def __bool__(self):

@@ -109,10 +109,13 @@ class Env:
         mode = os.stat(self.target).st_mode & 0o7777
         check(mode == root_mode, "mode of the root is %o, not %o" % (mode, root_mode))
 
-    def check_same(self, reference=None, **rules):
+    def check_same(self, reference=None, explain=None, **rules):
+        """explain(path): lines that tell how an object came to be what it is."""
         rules.setdefault("time_bits", 32 if self.kind == "v3" else 64)
         started = time.monotonic()
         result = compare.compare(reference or self.source_dir, self.target, compare.Rules(**rules))
+        for path in result.paths[:3] if explain else ():
+            self.say(compare.show(path), "\n    ".join(["", *explain(path)]))
         check(result, result)
         self.say("compared:", result, "(%.1f s)" % (time.monotonic() - started))
 
