@@ -59,6 +59,36 @@ int attr_open_child(int dirfd, const char *name, int flags)
 	return fd < 0 ? -errno : (int)fd;
 }
 
+/* A stub in the making has the reserved owner and must not be seen by anyone: it is not there yet (D1). */
+static bool torn(struct fusefs *f, int fd)
+{
+	struct stat st;
+
+	return f->engine && !fstatat(fd, "", &st, AT_EMPTY_PATH) && target_is_torn(f->target, &st);
+}
+
+static int open_finished(struct request *r, int dirfd, const char *name, int *out)
+{
+	_cleanup_close_ int fd = attr_open_child(dirfd, name, O_PATH);
+
+	if (fd < 0)
+		return fd;
+	if (torn(r->f, fd))
+		return -ENOENT;
+	*out = steal_fd(&fd);
+	return 0;
+}
+
+int attr_find_child(struct request *r, struct eobj *dir, int dirfd, const char *name, int *fd)
+{
+	int rc = open_finished(r, dirfd, name, fd);
+
+	if (rc != -ENOENT || !dir)
+		return rc;
+	rc = access_need_name(dir, name, &r->wait);
+	return rc ? rc : open_finished(r, dirfd, name, fd);
+}
+
 bool attr_hidden(const struct fusefs *f, fuse_ino_t dir, const char *name)
 {
 	(void)f;
@@ -87,6 +117,8 @@ int attr_object_of(struct request *r, unsigned slot, struct eobj *dir, const cha
 	}
 	rc = target_mark_get(f->target, fd, &m);
 	if (rc == -ENODATA) {
+		if (torn(f, fd))
+			return -ENOENT;
 		r->have[slot] = true;
 		return 0;
 	}
@@ -163,55 +195,37 @@ static int lookup_negative(struct request *r, struct eobj *dir)
 }
 
 /* ".": the node itself, "..": its parent; of nodes that an NFS server remembers. */
-static int lookup_open(struct request *r)
+static int lookup_dots(struct request *r, int pfd, int *fd)
 {
-	_cleanup_close_ int pfd = attr_open_node(r->f, r->node, O_PATH);
-	bool dot = !strcmp(r->name, "."), up = !strcmp(r->name, "..");
+	bool up = r->name[1] && r->ino != FUSE_ROOT_ID;
 
-	if (pfd < 0)
-		return dot || up ? -ESTALE : pfd;
-	if (dot || (up && r->ino == FUSE_ROOT_ID))
-		return steal_fd(&pfd);
-	return attr_open_child(pfd, r->name, O_PATH);
-}
-
-/* A stub in the making has the reserved owner and must not be seen by anyone: it is not there yet (D1). */
-static bool lookup_torn(const struct request *r, int fd)
-{
-	struct stat st;
-
-	return fd >= 0 && !fstat(fd, &st) && target_is_torn(r->f->target, &st);
+	if (up) {
+		*fd = attr_open_child(pfd, "..", O_PATH);
+		return *fd < 0 ? *fd : 0;
+	}
+	*fd = fcntl(pfd, F_DUPFD_CLOEXEC, 0);	/* not only directories are asked for by "." */
+	return *fd < 0 ? -errno : 0;
 }
 
 static int lookup_run(struct request *r)
 {
 	struct eobj *dir = request_object(r, 0, r->node);
 	bool dots = !strcmp(r->name, ".") || !strcmp(r->name, "..");
-	_cleanup_close_ int fd = -1;
+	_cleanup_close_ int pfd = -1, fd = -1;
 	struct target_handle h;
 	struct fuse_entry_param e;
 	int rc;
 
 	if (attr_hidden(r->f, r->ino, r->name))
 		return -ENOENT;
-	fd = lookup_open(r);
-	if (dir && !dots && (fd == -ENOENT || lookup_torn(r, fd))) {
-		rc = access_need_name(dir, r->name, &r->wait);
-		if (rc)
-			return rc;
-		if (fd >= 0)
-			close(fd);
-		fd = lookup_open(r);
-		if (lookup_torn(r, fd)) {	/* a leftover that the source does not know any more */
-			close(fd);
-			fd = -ENOENT;
-		}
-	}
-	if (fd == -ENOENT)
+	pfd = attr_open_node(r->f, r->node, O_PATH);
+	if (pfd < 0)
+		return dots ? -ESTALE : pfd;
+	rc = dots ? lookup_dots(r, pfd, &fd) : attr_find_child(r, dir, pfd, r->name, &fd);
+	if (rc == -ENOENT)
 		return lookup_negative(r, dir);
-	if (fd < 0)
-		return fd;
-	rc = target_handle_of(fd, &h);
+	if (!rc)
+		rc = target_handle_of(fd, &h);
 	if (!rc)
 		rc = attr_object_of(r, 1, dots ? NULL : dir, r->name, fd, &h);
 	if (!rc)

@@ -187,6 +187,9 @@ double attr_timeout(struct fusefs *f, const struct node *n);
 int attr_stat(struct request *r, int fd, struct eobj *o, struct stat *st);
 /* Open a child beneath a directory without following links or crossing mounts. */
 int attr_open_child(int dirfd, const char *name, int flags);
+/* O_PATH descriptor of a child whose name is decided: asks the engine for a name that is not there,
+ * or not finished.  0, PARKED or -errno. */
+int attr_find_child(struct request *r, struct eobj *dir, int dirfd, const char *name, int *fd);
 bool attr_hidden(const struct fusefs *f, fuse_ino_t dir, const char *name);
 /* The object of an inode that has just been found.  Fills r->obj[slot].  0, PARKED or -errno. */
 int attr_object_of(struct request *r, unsigned slot, struct eobj *dir, const char *name, int fd,

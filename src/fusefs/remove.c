@@ -20,19 +20,10 @@ int remove_open(struct request *r, unsigned slot, struct eobj *dir, int pfd, con
 	int rc;
 
 	memset(v, 0, sizeof *v);
-	v->fd = attr_open_child(pfd, name, O_PATH);
-	if (v->fd == -ENOENT && dir) {
-		v->fd = -1;
-		rc = access_need_name(dir, name, &r->wait);
-		if (rc)
-			return rc;
-		v->fd = attr_open_child(pfd, name, O_PATH);
-	}
-	if (v->fd < 0) {
-		rc = v->fd;
-		v->fd = -1;
+	v->fd = -1;
+	rc = attr_find_child(r, dir, pfd, name, &v->fd);
+	if (rc)
 		return rc;
-	}
 	if (fstatat(v->fd, "", &v->st, AT_EMPTY_PATH))
 		return -errno;
 	rc = target_handle_of(v->fd, &v->handle);

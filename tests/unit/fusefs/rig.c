@@ -37,6 +37,13 @@ int rig_up(void **state, int how)
 	target_set_id(r->target, &(struct target_id){ .migration = "fusefs-unit-test", .reserved_id = 4000000001u });
 	if (how & RIG_ENGINE)
 		r->en = fake_new(r->target);
+	if (how & RIG_ROOT) {
+		struct target_mark m = { .oid = RIG_ROOT_OID };
+
+		fake_object(r->en, RIG_ROOT_OID, GATE_ALL);
+		if (target_mark_set(r->target, target_root_fd(r->target), &m))
+			return -1;
+	}
 	cfg.target = r->target;
 	cfg.engine = r->en;
 	cfg.mountpoint = r->dir;

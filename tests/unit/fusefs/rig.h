@@ -22,7 +22,8 @@ struct rig {
 	struct fusefs *f;
 };
 
-enum { RIG_ENGINE = 1, RIG_PLAIN = 2 };
+enum { RIG_ENGINE = 1, RIG_PLAIN = 2, RIG_ROOT = 4 };	/* RIG_ROOT: the root is incomplete */
+#define RIG_ROOT_OID 500
 
 bool rig_possible(void);		/* root and /dev/fuse */
 int rig_up(void **state, int how);	/* cmocka setup */

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #include "base/clock.h"
 
 static int up(void **s) { return rig_up(s, RIG_ENGINE); }
+static int up_root(void **s) { return rig_up(s, RIG_ENGINE | RIG_ROOT); }
 
 /* An operation in a thread: it is expected to hang until the test lets it go. */
 struct job {
@@ -475,10 +477,138 @@ static void test_create_in_unlisted(void **state)
 	fake_open(d, GATE_RECORD);
 	assert_int_equal(job_end(&j), 0);
 	assert_true(d->times_taken > 0);
+	d->gates &= ~(unsigned)GATE_RECORD;
 	job_start(&c);
+	rig_parked(r, 1);
+	assert_false(exists_below(r, "d/f"));
+	fake_open(d, GATE_RECORD);
 	assert_true(job_end(&c) >= 0);
 	assert_int_equal(write(c.result, "x", 1), 1);	/* complete from the start */
 	close(c.result);
+}
+
+/* A stub that is still being made is not there yet, for nobody (D1). */
+static void test_torn(void **state)
+{
+	struct rig *r = *state;
+	struct eobj *d = fake_object(r->en, 1, GATE_ALL & ~GATE_NAME), *o = fake_object(r->en, 2, GATE_ALL);
+	struct job j = JOB(r, do_stat, .name = "d/f"), m = JOB(r, do_rename, .name = "d/mine", .name2 = "d/g");
+	struct target_mark mark = { .oid = 2 };
+	int fd;
+
+	d->listed = false;
+	rig_stub(r, 1, "d", S_IFDIR | 0755, NULL);
+	fd = openat(rig_backing(r), "d/f", O_CREAT | O_WRONLY, 0);
+	assert_int_equal(fchown(fd, 4000000001u, 4000000001u), 0);
+	job_start(&j);
+	rig_parked(r, 1);
+	assert_int_equal(target_mark_set(r->target, fd, &mark), 0);
+	assert_int_equal(fchown(fd, 0, 0), 0);
+	close(fd);
+	fake_open(d, GATE_NAME);
+	assert_int_equal(job_end(&j), 0);
+	assert_true(o->refs > 0);	/* not taken for complete */
+	/* a leftover nobody finishes */
+	fd = openat(rig_backing(r), "d/left", O_CREAT | O_WRONLY, 0);
+	assert_int_equal(fchown(fd, 4000000001u, 4000000001u), 0);
+	close(fd);
+	j = JOB(r, do_stat, .name = "d/left");
+	job_start(&j);
+	assert_int_equal(job_end(&j), -ENOENT);
+	/* one that comes between the kernel's look and a rename onto its name */
+	rig_write(rig_path(r, "d/mine"), "m", 1);
+	d->gates &= ~(unsigned)GATE_RECORD;
+	job_start(&m);
+	rig_parked(r, 1);
+	fake_object(r->en, 3, GATE_ALL & ~GATE_INTENT);
+	rig_stub(r, 3, "d/g", S_IFREG | 0644, "theirs");
+	fake_open(d, GATE_RECORD);
+	rig_parked(r, 1);		/* it is a victim like any other now */
+	fake_open(&r->en->obj[3], GATE_INTENT);
+	assert_int_equal(job_end(&m), 0);
+	assert_int_equal(r->en->obj[3].deleted_gone, 1);
+}
+
+static int do_exchange(struct job *j)
+{
+	return renameat2(AT_FDCWD, rig_path(j->r, j->name), AT_FDCWD, rig_path(j->r, j->name2), RENAME_EXCHANGE)
+		? -errno : 0;
+}
+
+static void test_exchange(void **state)
+{
+	struct rig *r = *state;
+	struct eobj *a = fake_object(r->en, 1, GATE_ALL), *b = fake_object(r->en, 2, GATE_ALL & ~GATE_RECORD);
+	struct job j = JOB(r, do_exchange, .name = "a", .name2 = "b");
+	char buf[4];
+
+	rig_stub(r, 1, "a", S_IFREG | 0644, "A");
+	rig_stub(r, 2, "b", S_IFREG | 0644, "B");
+	job_start(&j);
+	rig_parked(r, 1);
+	fake_open(b, GATE_RECORD);
+	assert_int_equal(job_end(&j), 0);
+	assert_int_equal(a->deleted + b->deleted, 0);
+	assert_int_equal(rig_read(rig_path(r, "a"), buf, 4), 1);
+	assert_int_equal(buf[0], 'B');
+}
+
+static int do_punch(struct job *j)
+{
+	return fallocate(j->arg, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096) ? -errno : 0;
+}
+static int do_copy(struct job *j)
+{
+	int out = open(rig_path(j->r, "out"), O_CREAT | O_RDWR, 0600);
+	ssize_t n = copy_file_range(j->arg, &(loff_t){ 0 }, out, &(loff_t){ 0 }, 4, 0);
+
+	close(out);
+	return n < 0 ? -errno : (int)n;
+}
+
+static void test_ranges(void **state)
+{
+	struct rig *r = *state;
+	struct eobj *o = fake_object(r->en, 1, GATE_ALL & ~(GATE_CONTENT | GATE_RANGE | GATE_RANGE_RECORDED));
+	struct job p, c;
+	int fd;
+
+	o->slow = true;
+	rig_stub(r, 1, "f", S_IFREG | 0644, "0123456789");
+	fd = open(rig_path(r, "f"), O_RDWR);
+	assert_true(fd >= 0);
+	c = JOB(r, do_copy, .arg = fd);
+	job_start(&c);
+	rig_parked(r, 1);
+	fake_open(o, GATE_RANGE);
+	assert_int_equal(job_end(&c), 4);
+	p = JOB(r, do_punch, .arg = fd);
+	job_start(&p);
+	rig_parked(r, 1);
+	fake_open(o, GATE_RANGE_RECORDED);
+	assert_int_equal(job_end(&p), 0);
+	assert_true(o->written > 0 && o->times_taken > 0);
+	close(fd);
+}
+
+/* The root's own attributes live in the catalog until detach. */
+static void test_root(void **state)
+{
+	struct rig *r = *state;
+	struct eobj *o = &r->en->obj[RIG_ROOT_OID];
+	struct job j = JOB(r, do_list, .name = ".");
+	struct stat a, b;
+
+	assert_int_equal(fstat(rig_backing(r), &a), 0);
+	assert_int_equal(chmod(r->dir, 0711), 0);
+	assert_int_equal(r->en->root_sets, 1);
+	assert_int_equal(fstat(rig_backing(r), &b), 0);
+	assert_int_equal(a.st_mode, b.st_mode);
+	o->gates &= ~(unsigned)GATE_LISTED;
+	job_start(&j);
+	rig_parked(r, 1);
+	fake_open(o, GATE_LISTED);
+	assert_true(job_end(&j) >= 2);
 }
 
 static void test_list(void **state)
@@ -705,7 +835,8 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		T(test_open_waits), T(test_failure_is_reported), T(test_200_stalled), T(test_signals),
 		T(test_slow_read), T(test_slow_write), T(test_slow_mmap), T(test_slow_random), T(test_truncate_once), T(test_lookup),
-		T(test_create_in_unlisted), T(test_list), T(test_adoption_parks_lookup), T(test_unlink),
+		T(test_create_in_unlisted), T(test_torn), T(test_exchange), T(test_ranges),
+		cmocka_unit_test_setup_teardown(test_root, up_root, rig_down), T(test_list), T(test_adoption_parks_lookup), T(test_unlink),
 		T(test_rmdir), T(test_rename_over), T(test_link_and_metadata), T(test_changed),
 		T(test_exec_opens_whole), T(test_stop), T(test_storm),
 	};
