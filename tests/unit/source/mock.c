@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -196,7 +197,9 @@ static void *accept_all(void *arg)
 
 	while (m->conns < CONNS && (fd = accept(m->listener, NULL, NULL)) >= 0) {
 		struct conn *k = malloc(sizeof *k);
+		int one = 1;
 
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 		*k = (struct conn){ m, fd };
 		m->fds[m->conns] = fd;
 		pthread_create(&m->threads[m->conns++], NULL, serve, k);
