@@ -28,10 +28,19 @@ static const struct kind kinds[] = {
 	{ "ramfs", { NULL }, "ramfs", "mode=0755", 0 },
 };
 
+/*
+ * The images' file system must not be the one that the mount points are on: when the namespace
+ * dies with everything in it, mounts stay connected to their parents, and an image whose
+ * loop device is mounted above it would keep itself alive for ever.
+ */
 int disk_private(const char *dir)
 {
-	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
-	    mount("dmm-test", dir, "tmpfs", 0, "mode=0755"))
+	char images[4096];
+
+	snprintf(images, sizeof images, "%s/images", dir);
+	if (mkdir(images, 0700) || unshare(CLONE_NEWNS) ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    mount("dmm-test", images, "tmpfs", 0, "mode=0700"))
 		return -errno;
 	return 0;
 }
@@ -91,7 +100,7 @@ void disk_mount(const char *dir, const char *kind, char *path, unsigned n)
 	char image[4096];
 
 	snprintf(path, n, "%s/%s", dir, kind);
-	snprintf(image, sizeof image, "%s/%s.img", dir, kind);
+	snprintf(image, sizeof image, "%s/images/%s", dir, kind);
 	if (mkdir(path, 0755))
 		die(path, strerror(errno));
 	if (k->size)

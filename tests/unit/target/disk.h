@@ -13,7 +13,7 @@
 #ifndef TESTS_TARGET_DISK_H
 #define TESTS_TARGET_DISK_H
 
-/* Enter a private mount namespace, and put memory over dir for the images.  0 or -errno. */
+/* Enter a private mount namespace, with memory for the images in dir.  0 or -errno. */
 int disk_private(const char *dir);
 
 /*

@@ -3,7 +3,7 @@
  * The target on real file systems: the same tests on ext4, xfs and btrfs.
  *
  * A child process does everything in a mount namespace of its own; the parent only
- * waits and removes the (then empty) scratch directory, so that nothing remains even when a
+ * waits and removes the scratch directory (by then directories only), so that nothing remains even when a
  * sanitizer ends the child.
  */
 #include "env.h"
@@ -34,12 +34,14 @@ static int all_on(const char *dir, const char *kind)
 	return failed;
 }
 
-static int child(const char *dir)
+static int child(const char *dir, pid_t parent)
 {
 	static const char *const kinds[] = { "ext4", "xfs", "btrfs" };
 	int failed, r;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		return 1;
 	r = disk_private(dir);
 	if (r) {
 		fprintf(stderr, "no private mount namespace: %s\n", strerror(-r));
@@ -61,7 +63,7 @@ int main(void)
 {
 	const char *tmp = getenv("TMPDIR");
 	char dir[2048];
-	pid_t pid;
+	pid_t parent, pid;
 	int status;
 
 	if (geteuid()) {
@@ -73,9 +75,10 @@ int main(void)
 		perror(dir);
 		return 1;
 	}
+	parent = getpid();
 	pid = fork();
 	if (!pid)
-		exit(child(dir));
+		exit(child(dir, parent));
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
 		status = 1;
 	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
