@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -51,13 +52,15 @@ static void *reader(void *arg)
 {
 	struct fusefs *f = arg;
 	struct fuse_buf b = { .mem = session_buffer_new() };
+	bool private;
 
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
 	pthread_cleanup_push(reader_gone, f);
 	pthread_cleanup_push(free_buffer, &b);
-	creds_private_umask();
-	umask(0);
-	while (b.mem && !fuse_session_exited(f->se)) {
+	private = !creds_private_umask();	/* a shared one would change the program's */
+	if (private)
+		umask(0);
+	while (private && b.mem && !fuse_session_exited(f->se)) {
 		int n = fuse_session_receive_buf(f->se, &b);
 
 		if (n == -EINTR || n == -EAGAIN)
@@ -243,6 +246,19 @@ static void raise_nofile(void)
 	}
 }
 
+/* Signals are for the threads of the program, not for ours. */
+static int serve_without_signals(struct fusefs *f, unsigned threads, struct err *e)
+{
+	sigset_t all, old;
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = serve(f, threads, e);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return r;
+}
+
 int fusefs_start(const struct fusefs_config *cfg, struct fusefs **out, struct err *e)
 {
 	unsigned threads = cfg->threads ? cfg->threads : FS_READERS;
@@ -258,7 +274,7 @@ int fusefs_start(const struct fusefs_config *cfg, struct fusefs **out, struct er
 	if (!r)
 		r = mount_over(f, e);
 	if (!r)
-		r = serve(f, threads, e);
+		r = serve_without_signals(f, threads, e);
 	if (r) {
 		fusefs_stop(f);
 		fusefs_free(f);
@@ -306,14 +322,12 @@ static void invalidate_all(struct fusefs *f)
 
 static int inside(struct fusefs *f, struct err *e)
 {
-	struct fusefs_holder h[64];
-	unsigned n = fusefs_holders(f, h, 64);
+	struct fusefs_holder h;
 
-	for (unsigned i = 0; i < n; i++)
-		if (!strcmp(h[i].what, "cwd") || !strcmp(h[i].what, "root"))
-			return err_set(e, EBUSY, "process %d (%s) has its %s inside: %s", (int)h[i].pid, h[i].comm,
-				       strcmp(h[i].what, "cwd") ? "root directory" : "working directory", h[i].path);
-	return 0;
+	if (!holders_inside(f, &h, 1))
+		return 0;
+	return err_set(e, EBUSY, "process %d (%s) has its %s inside: %s", (int)h.pid, h.comm,
+		       strcmp(h.what, "cwd") ? "root directory" : "working directory", h.path);
 }
 
 int fusefs_detach(struct fusefs *f, bool force, struct err *e)

@@ -107,7 +107,18 @@ static void read_comm(struct scan *s, int procfd)
 	s->comm[strcspn(s->comm, "\n")] = 0;
 }
 
-unsigned fusefs_holders(struct fusefs *f, struct fusefs_holder *out, unsigned max)
+static void look_at(struct scan *s, int procfd, bool all)
+{
+	read_comm(s, procfd);
+	look(s, procfd, "cwd", "cwd");
+	look(s, procfd, "root", "root");
+	if (all) {
+		look_fds(s, procfd);
+		look_maps(s, procfd);
+	}
+}
+
+static unsigned scan(struct fusefs *f, struct fusefs_holder *out, unsigned max, bool all)
 {
 	_cleanup_closedir_ DIR *d = opendir("/proc");
 	struct scan s = { .f = f, .out = out, .max = max };
@@ -122,11 +133,17 @@ unsigned fusefs_holders(struct fusefs *f, struct fusefs_holder *out, unsigned ma
 		if (fd < 0)
 			continue;
 		s.pid = (pid_t)atoi(de->d_name);
-		read_comm(&s, fd);
-		look(&s, fd, "cwd", "cwd");
-		look(&s, fd, "root", "root");
-		look_fds(&s, fd);
-		look_maps(&s, fd);
+		look_at(&s, fd, all);
 	}
 	return s.n;
+}
+
+unsigned fusefs_holders(struct fusefs *f, struct fusefs_holder *out, unsigned max)
+{
+	return scan(f, out, max, true);
+}
+
+unsigned holders_inside(struct fusefs *f, struct fusefs_holder *out, unsigned max)
+{
+	return scan(f, out, max, false);
 }

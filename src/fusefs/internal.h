@@ -231,6 +231,10 @@ int notify_inval(struct fusefs *f, fuse_ino_t ino);
 void notify_again(struct fusefs *f, fuse_ino_t ino);
 int notify_epoch(struct fusefs *f);
 
+/* ---- holders.c ---- */
+/* Only working and root directories: who would notice a detach. */
+unsigned holders_inside(struct fusefs *f, struct fusefs_holder *out, unsigned max);
+
 /* ---- mount.c ---- */
 int mount_over(struct fusefs *f, struct err *e);
 int mount_remove(struct fusefs *f, int flags);

@@ -202,6 +202,8 @@ static bool fatal(pid_t pid)
 	_cleanup_fclose_ FILE *s = NULL;
 	unsigned long long m;
 
+	if (pid <= 0)
+		return false;	/* in a pid namespace that we cannot see */
 	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
 	s = fopen(path, "re");
 	if (!s)
