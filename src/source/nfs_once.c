@@ -76,11 +76,14 @@ int nfs_connect(struct rpc_context *rpc, const char *host, uint16_t port, rpc_cb
 
 bool nfs_once_reply(struct nfs_once *o, int status, const void *data)
 {
+	const char *text = status == RPC_STATUS_ERROR && data ? data : "no answer";
+
 	o->answered = true;
 	o->ok = status == RPC_STATUS_SUCCESS;
+	if (strstr(text, "reconnect"))	/* libnfs's words for it */
+		text = "closed the connection";
 	if (!o->ok)
-		snprintf(o->text, sizeof o->text, "%s",
-			 status == RPC_STATUS_ERROR && data ? (const char *)data : "no answer");
+		snprintf(o->text, sizeof o->text, "%s", text);
 	return o->ok;
 }
 

@@ -393,6 +393,7 @@ static void bad_mount(const struct mock_call *c, struct mock_out *o, void *arg)
 	struct script *s = arg;
 
 	(void)c;
+	o->hangup = s->kind == 7;
 	mock_u32(o, s->kind == 4 ? 1 : s->kind == 5 ? 2 : s->kind == 6 ? 77 : 0);
 	if (s->kind < 4) {
 		mock_u32(o, lengths[s->kind]);
@@ -403,13 +404,14 @@ static void bad_mount(const struct mock_call *c, struct mock_out *o, void *arg)
 static void test_mount(void **state)
 {
 	static const char *const words[] = { "refuses", "rejected", "rejected", "rejected",
-					     "no permission", "does not export", "status 77" };
+					     "no permission", "does not export", "status 77",
+					     "closed the connection" };
 	struct script s = { bad_mount, MOCK_MNT, 0, 0 };
 	struct mock *m;
 	struct err e;
 
 	(void)state;
-	for (s.kind = 0; s.kind < 7; s.kind++) {
+	for (s.kind = 0; s.kind < 8; s.kind++) {
 		assert_null(open_mock(&s, &m, &e));
 		if (!strstr(e.text, words[s.kind]))
 			fail_msg("kind %u: \"%s\"", s.kind, e.text);
