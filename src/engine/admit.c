@@ -35,6 +35,7 @@ struct admission {
 	const struct source_attr *a;
 	const struct source_fh *fh;
 	const char *link;
+	bool adopting;		/* the stub is an earlier worker's */
 };
 
 bool admit_is_passing(int err)
@@ -147,6 +148,8 @@ static int new_object(const struct admission *ad, uint64_t oid, const struct tar
 		content_limit(&o->content, m->limit);
 	}
 	o->finished = born_finished(ad->a);
+	o->old_life = ad->adopting;
+	o->maybe_rows = ad->adopting;
 	o->pending_rows = 1;	/* not durable from its first moment in the table */
 	pthread_mutex_lock(&ad->en->mu);
 	there = eobj_insert(ad->en, o);
@@ -202,12 +205,14 @@ static bool same_source_object(const struct eobj *o, const struct source_attr *a
 
 /* ---- the name is taken on the target ---- */
 
-static int adopt(const struct admission *ad, int fd, const struct target_mark *m)
+static int adopt(const struct admission *given, int fd, const struct target_mark *m)
 {
+	struct admission copy = *given, *ad = &copy;
 	struct target_attr t;
 	struct target_handle h;
 	int r;
 
+	ad->adopting = true;
 	fill_target_attr(ad, &t);
 	r = target_handle_of(fd, &h);
 	if (!r)
@@ -361,6 +366,37 @@ static void unclaim(struct engine *en, struct claim *c)
 	*p = c->next;
 	pthread_cond_broadcast(&en->claim_cond);
 	pthread_mutex_unlock(&en->mu);
+}
+
+static void sweep_name(struct engine *en, struct eobj *dir, int dirfd, const char *name)
+{
+	struct claim c = { .parent = dir->oid, .name = name, .len = strlen(name) };
+	bool maybe_rows;
+
+	if (!claim(en, dir, &c, &maybe_rows))
+		return;		/* admitted meanwhile: not torn any more */
+	target_torn_remove(en->target, dirfd, name);
+	unclaim(en, &c);
+}
+
+int admit_sweep(struct engine *en, struct eobj *dir, int dirfd)
+{
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_NOATIME | O_CLOEXEC);
+	_cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *de;
+	struct stat st;
+
+	if (!d) {
+		int r = -errno;
+
+		if (fd >= 0)
+			close(fd);
+		return r;
+	}
+	while ((errno = 0, de = readdir(d)))
+		if (!fstatat(dirfd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) && target_is_torn(en->target, &st))
+			sweep_name(en, dir, dirfd, de->d_name);
+	return -errno;
 }
 
 int admit(struct engine *en, struct eobj *dir, int dirfd, bool strip_acl, const char *name,

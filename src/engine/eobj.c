@@ -267,7 +267,7 @@ static int complete_load(struct engine *en, struct eobj *o, const struct target_
 	int r;
 
 	o->in_catalog = true;
-	o->maybe_rows = true;
+	o->maybe_rows = o->old_life = true;
 	if (eobj_has_links(o) && !o->cleaned) {
 		r = catalog_count_names(en->catalog, o->oid, &o->names_claimed);
 		if (r)

@@ -109,6 +109,7 @@ struct eobj {
 	bool listing;
 	bool maybe_rows;		/* the catalog may know names in it */
 	bool demanded;			/* somebody waits for the listing */
+	bool old_life;			/* an earlier worker may have left torn stubs in it */
 
 	/* regular files */
 	struct content content;
@@ -266,6 +267,8 @@ void commit_clean(struct engine *en, struct eobj *o);
 
 int admit(struct engine *en, struct eobj *dir, int dirfd, bool strip_acl, const char *name,
 	  const struct source_attr *a, const struct source_fh *fh, const char *link);
+/* After a listing: remove torn stubs of an earlier life that the source does not name any more. */
+int admit_sweep(struct engine *en, struct eobj *dir, int dirfd);
 bool admit_is_passing(int err);	/* the target is full or sick: try again later */
 
 int name_need(struct eobj *dir, const char *name, struct access_wait *w);

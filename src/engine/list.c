@@ -140,11 +140,15 @@ static int put_times_back(struct list_op *op)
 static void finished(struct list_op *op)
 {
 	struct engine *en = op->en;
-	int r = put_times_back(op);
+	int r = op->dir->old_life ? admit_sweep(en, op->dir, op->dirfd) : 0;
 	struct wakes k;
 
+	if (!r)
+		r = put_times_back(op);
+
 	if (r) {
-		engine_quarantine(op->dir, r, "its times could not be set: %s", strerrordesc_np(-r));
+		engine_quarantine(op->dir, r, "the directory could not be finished on the target: %s",
+				  strerrordesc_np(-r));
 		end(op);
 		return;
 	}

@@ -414,8 +414,13 @@ static void a_torn_stub_is_made_again(void **state)
 	char path[200];
 
 	put_file(w->src, "f", "content", 7);
+	start(w, true);
+	stop(w);
 	put_file(w->dst, "f", "", 0);
 	snprintf(path, sizeof path, "%s/f", w->dst);
+	assert_int_equal(chown(path, 3000000001u, 3000000001u), 0);
+	put_file(w->dst, "not on the source any more", "", 0);
+	snprintf(path, sizeof path, "%s/not on the source any more", w->dst);
 	assert_int_equal(chown(path, 3000000001u, 3000000001u), 0);
 	start(w, false);
 	finish(w);
