@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 static __thread uid_t cur_uid;
 static __thread gid_t cur_gid;
+static __thread bool known;	/* a new thread inherits its maker's */
 
 static int raise_permitted(void)
 {
@@ -26,13 +28,14 @@ int creds_set_fs(uid_t uid, gid_t gid)
 {
 	if (uid == (uid_t)-1 || gid == (gid_t)-1)
 		return -EOVERFLOW;
-	if (gid != cur_gid) {
+	if (!known || gid != cur_gid) {
 		syscall(SYS_setfsgid, gid);
 		cur_gid = gid;
 	}
-	if (uid != cur_uid) {
+	if (!known || uid != cur_uid) {
 		syscall(SYS_setfsuid, uid);
 		cur_uid = uid;
+		known = true;
 		if (uid != 0)
 			return raise_permitted();
 	}
