@@ -86,7 +86,8 @@ def cold_ls_one_listing(e):
     check(lines == "42", "ls shows", lines, "lines")
     cost = requests.take()
     e.say("ls -l d7:", cost)
-    check(cost.get("readdir") == 1, "listings:", cost)
+    # A local directory's end shows only in one more, empty page.
+    check(1 <= cost.get("readdir", 0) <= (2 if e.kind == "file" else 1), "listings:", cost)
     check(cost.get("lookup", 0) <= 1 and cost.get("getattr", 0) <= 2, "beside the listing:", cost)
     check(set(cost) <= {"readdir", "lookup", "getattr"}, "unexpected requests:", cost)
     sh("ls -l >/dev/null", cwd=e.path("d7"))
