@@ -412,6 +412,8 @@ void access_overlay_stat(struct eobj *o, struct stat *st)
 	pthread_mutex_lock(&en->mu);
 	if (o == en->root)
 		st->st_mode = (st->st_mode & S_IFMT) | (en->root_mode & 07777);
+	if (!o->cleaned && !(o->mark_flags & TARGET_MARK_TIMES))
+		st->st_ctim = eobj_time(o->promise.ctime);
 	if (!o->finished) {
 		if (!(o->mark_flags & TARGET_MARK_TIMES))
 			st->st_mtim = eobj_time(o->promise.mtime);

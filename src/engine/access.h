@@ -131,7 +131,8 @@ int access_hide(struct eobj *o, int dirfd, const char *name);
  * other names remain). */
 void access_deleted(struct eobj *o, bool gone);
 
-/* Correct what the target says about an incomplete object: times that fetching disturbed, links that have
+/* Correct what the target says about an incomplete object: times that fetching disturbed (ctime: the source's, unless an
+ * application has changed the content or the times), links that have
  * not been discovered, blocks that have not arrived, and for the root the mode behind the guard. */
 void access_overlay_stat(struct eobj *o, struct stat *st);
 

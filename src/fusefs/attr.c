@@ -40,13 +40,17 @@ double attr_timeout(struct fusefs *f, const struct node *n)
 	return f->detaching || n->flags & NODE_WRITTEN ? 0 : FS_FOREVER;
 }
 
-int attr_stat(struct request *r, int fd, struct eobj *o, struct stat *st)
+int attr_stat(struct request *r, struct node *n, int fd, struct eobj *o, struct stat *st)
 {
-	(void)r;
+	struct timespec real;
+
 	if (fstatat(fd, "", st, AT_EMPTY_PATH))
 		return -errno;
+	real = st->st_ctim;
 	if (o)
 		access_overlay_stat(o, st);
+	if (r->f->engine)
+		ctime_show(r->f, n, o, &real, st);
 	return 0;
 }
 
@@ -141,13 +145,15 @@ int attr_entry(struct request *r, int fd, const struct target_handle *h, struct 
 
 	memset(e, 0, sizeof *e);
 	r->changes = f->changes;
-	rc = attr_stat(r, fd, o, &e->attr);
-	if (rc)
-		return rc;
 	rc = node_intern(f->nodes, h, &e->ino);
 	if (rc)
 		return rc;
 	n = node_by_id(f->nodes, e->ino);
+	rc = attr_stat(r, n, fd, o, &e->attr);
+	if (rc) {
+		node_forget(f->nodes, e->ino, 1);
+		return rc;
+	}
 	if (f->engine)
 		node_set_object(f->nodes, n, o ? access_ref(o) : NULL);
 	e->generation = n->generation;
@@ -245,7 +251,7 @@ static int getattr_run(struct request *r)
 	struct eobj *o = request_object(r, 0, r->node);
 	_cleanup_close_ int fd = attr_open_node(r->f, r->node, O_PATH);
 	struct stat st;
-	int rc = fd < 0 ? fd : attr_stat(r, fd, o, &st);
+	int rc = fd < 0 ? fd : attr_stat(r, r->node, fd, o, &st);
 
 	if (rc)
 		return rc;

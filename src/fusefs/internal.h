@@ -22,6 +22,7 @@
 #include "base/list.h"
 #include "engine/access.h"
 #include "fusefs.h"
+#include "ctime.h"
 #include "node.h"
 
 #define FS_FOREVER 1e9		/* seconds; "without limit of time" */
@@ -43,6 +44,7 @@ struct op {
 	bool flushes;		/* may wait for a disk flush: runs on threads of its own */
 	bool any_signal;	/* a waiter gives up on any signal, not only on a fatal one */
 	bool interruptible;	/* a parked one may be answered EINTR */
+	bool changes;		/* changes its node or nodes: their ctime is the application's (ctime.h) */
 };
 
 struct request {
@@ -184,7 +186,7 @@ void queue_close(struct queue *q);
 /* ---- attr.c: inodes, their objects and attributes ---- */
 int attr_open_node(struct fusefs *f, const struct node *n, int flags);	/* descriptor; O_PATH for most */
 double attr_timeout(struct fusefs *f, const struct node *n);
-int attr_stat(struct request *r, int fd, struct eobj *o, struct stat *st);
+int attr_stat(struct request *r, struct node *n, int fd, struct eobj *o, struct stat *st);
 /* Open a child beneath a directory without following links or crossing mounts. */
 int attr_open_child(int dirfd, const char *name, int flags);
 /* O_PATH descriptor of a child whose name is decided: asks the engine for a name that is not there,

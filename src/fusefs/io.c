@@ -210,7 +210,7 @@ static int write_run(struct request *r)
 	return rc;
 }
 
-const struct op op_write = { .name = "write", .run = write_run, .interruptible = true };
+const struct op op_write = { .name = "write", .run = write_run, .interruptible = true, .changes = true };
 
 /* ---- FSYNC ---- */
 
@@ -259,7 +259,7 @@ static int fallocate_run(struct request *r)
 	return rc;
 }
 
-const struct op op_fallocate = { .name = "fallocate", .run = fallocate_run, .interruptible = true };
+const struct op op_fallocate = { .name = "fallocate", .run = fallocate_run, .interruptible = true, .changes = true };
 
 static int copy_fds(struct request *r, int in, int out)
 {
@@ -300,7 +300,7 @@ static int copy_run(struct request *r)
 	return rc;
 }
 
-const struct op op_copy = { .name = "copy_range", .run = copy_run, .interruptible = true };
+const struct op op_copy = { .name = "copy_range", .run = copy_run, .interruptible = true, .changes = true };
 
 /* What has not arrived yet is data (DESIGN §4). */
 static off_t seek_incomplete(struct request *r, int fd)

@@ -75,4 +75,4 @@ static int ioctl_run(struct request *r)
 	}
 }
 
-const struct op op_ioctl = { .name = "ioctl", .run = ioctl_run, .interruptible = true };
+const struct op op_ioctl = { .name = "ioctl", .run = ioctl_run, .interruptible = true, .changes = true };

@@ -101,9 +101,9 @@ static int mkdir_run(struct request *r)
 	return make_run(r);
 }
 
-const struct op op_mknod = { .name = "mknod", .run = make_run, .interruptible = true };
-const struct op op_mkdir = { .name = "mkdir", .run = mkdir_run, .interruptible = true };
-const struct op op_symlink = { .name = "symlink", .run = make_run, .interruptible = true };
+const struct op op_mknod = { .name = "mknod", .run = make_run, .interruptible = true, .changes = true };
+const struct op op_mkdir = { .name = "mkdir", .run = mkdir_run, .interruptible = true, .changes = true };
+const struct op op_symlink = { .name = "symlink", .run = make_run, .interruptible = true, .changes = true };
 
 /* node: the directory; node2: the inode that gets a further name */
 static int link_run(struct request *r)
@@ -133,4 +133,4 @@ static int link_run(struct request *r)
 	return rc;
 }
 
-const struct op op_link = { .name = "link", .run = link_run, .interruptible = true };
+const struct op op_link = { .name = "link", .run = link_run, .interruptible = true, .changes = true };

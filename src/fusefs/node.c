@@ -161,8 +161,10 @@ void node_table_free(struct node_table *t)
 {
 	if (!t)
 		return;
-	for (uint32_t i = 1; t->chunk && i < t->used; i++)
+	for (uint32_t i = 1; t->chunk && i < t->used; i++) {
 		access_put(at(t, i)->eobj);
+		free(at(t, i)->ctime);
+	}
 	for (uint32_t i = 0; t->chunk && i < MAX_CHUNKS && t->chunk[i]; i++)
 		free(t->chunk[i]);
 	free(t->chunk);
@@ -213,6 +215,7 @@ void node_forget(struct node_table *t, uint64_t id, uint64_t k)
 {
 	struct node *n = node_by_id(t, id);
 	struct eobj *o = NULL;
+	struct ctime *ctime = NULL;
 
 	if (!n || id == 1)
 		return;
@@ -220,14 +223,19 @@ void node_forget(struct node_table *t, uint64_t id, uint64_t k)
 	n->nlookup = k < n->nlookup ? n->nlookup - k : 0;
 	if (!n->nlookup && n->handle.len) {
 		hash_out(t, (uint32_t)id);
+		/* ctime.c reaches nodes that are not counted, too */
+		pthread_mutex_lock(node_lock(t, n));
 		o = n->eobj;
+		ctime = n->ctime;
 		memset(n, 0, sizeof *n);
+		pthread_mutex_unlock(node_lock(t, n));
 		n->next = t->free;
 		t->free = (uint32_t)id;
 		t->count--;
 	}
 	pthread_mutex_unlock(&t->lock);
 	access_put(o);
+	free(ctime);
 }
 
 uint64_t node_count(struct node_table *t)

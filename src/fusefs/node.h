@@ -2,7 +2,7 @@
 /*
  * The inodes that the kernel knows.
  *
- * A node is a target file handle, never a descriptor: 80 bytes each, and no
+ * A node is a target file handle, never a descriptor: 88 bytes each, and no
  * descriptor limit (DESIGN §4).  Node ids are indices into a chunked table,
  * so that a table in shared memory can replace this one for takeover (§5).
  *
@@ -33,6 +33,7 @@ enum {
 
 struct opens;		/* open.h */
 struct lock_owner;	/* lock.c */
+struct ctime;		/* ctime.h */
 
 struct node {
 	struct target_handle handle;
@@ -45,6 +46,7 @@ struct node {
 	struct eobj *eobj;	/* while the object is incomplete */
 	struct opens *opens;	/* while it is open */
 	struct lock_owner *locks; /* while somebody locks it */
+	struct ctime *ctime;	/* of an inode that was incomplete when it was met */
 };
 
 struct node_table;

@@ -62,10 +62,14 @@ static void *thread(void *arg)
 {
 	struct fusefs *f = arg;
 	struct list *l;
+	struct node *n;
 
 	while ((l = queue_get(&f->notify))) {
 		struct change *c = list_entry(l, struct change, link);
 
+		n = node_by_id(f->nodes, c->ino);
+		if (n)
+			ctime_dmm_changed(f, n);
 		notify_inval(f, c->ino);
 		free(c);
 	}

@@ -262,6 +262,7 @@ static int truncate_now(struct request *r, struct eobj *o)
 
 	if (!rc && o)
 		rc = access_times_taken(o, fd, NULL);
+	ctime_touched(r->f, r->node);
 	if (!rc && ftruncate(fd, 0))
 		rc = -errno;
 	if (!rc && o)
@@ -455,4 +456,4 @@ static int create_run(struct request *r)
 	return DONE;
 }
 
-const struct op op_create = { .name = "create", .run = create_run, .interruptible = true };
+const struct op op_create = { .name = "create", .run = create_run, .interruptible = true, .changes = true };

@@ -93,6 +93,7 @@ static int remove_run(struct request *r, bool dir)
 		rc = access_times_taken(parent, pfd, NULL);
 	if (rc)
 		return rc;
+	ctime_touched_handle(r->f, &v.handle);	/* its other names' inode */
 	if (!dir)
 		hidden = remove_hide(&v, pfd, r->name);
 	if (!hidden && unlinkat(pfd, r->name, dir ? AT_REMOVEDIR : 0))
@@ -116,5 +117,5 @@ static int rmdir_run(struct request *r)
 	return remove_run(r, true);
 }
 
-const struct op op_unlink = { .name = "unlink", .run = unlink_run, .interruptible = true };
-const struct op op_rmdir = { .name = "rmdir", .run = rmdir_run, .interruptible = true };
+const struct op op_unlink = { .name = "unlink", .run = unlink_run, .interruptible = true, .changes = true };
+const struct op op_rmdir = { .name = "rmdir", .run = rmdir_run, .interruptible = true, .changes = true };

@@ -79,6 +79,9 @@ static int act(struct request *r, struct move *m, bool replaces)
 		remove_done(r, &m->to, false, false);
 		return hidden;
 	}
+	ctime_touched_handle(r->f, &m->from.handle);
+	if (m->to.fd >= 0)
+		ctime_touched_handle(r->f, &m->to.handle);
 	if (hidden)
 		flags |= RENAME_NOREPLACE;
 	rc = renameat2(m->pfd, r->name, m->npfd, r->name2, flags) ? -errno : 0;
@@ -127,4 +130,4 @@ static int rename_run(struct request *r)
 	return DONE;
 }
 
-const struct op op_rename = { .name = "rename", .run = rename_run, .interruptible = true };
+const struct op op_rename = { .name = "rename", .run = rename_run, .interruptible = true, .changes = true };

@@ -297,13 +297,24 @@ static enum parking park(struct request *r, int how)
 	return p;
 }
 
+static void touch_nodes(struct request *r)
+{
+	ctime_touched(r->f, r->node);
+	if (r->node2)
+		ctime_touched(r->f, r->node2);
+}
+
 /* Once the handler may have parked itself, r->copy must already hold the arguments:
  * the engine can wake it at any moment, but only this thread runs it until park() lets go. */
 static void run(struct request *r)
 {
 	for (;;) {
-		int rc = r->op->run(r);
 		enum parking p;
+		int rc;
+
+		if (r->op->changes)
+			touch_nodes(r);
+		rc = r->op->run(r);
 
 		if (rc == PARKED || rc == LOCK_WAIT) {
 			int e = own_arguments(r);

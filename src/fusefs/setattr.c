@@ -62,7 +62,7 @@ static int announce_times(struct request *r, int fd, struct eobj *o)
 		return access_times_taken(o, fd, NULL);
 	if (r->flags & FUSE_SET_ATTR_MTIME)
 		return access_times_taken(o, fd, &r->attr.st_mtim);
-	rc = attr_stat(r, fd, o, &st);
+	rc = attr_stat(r, r->node, fd, o, &st);
 	return rc ? rc : access_times_taken(o, fd, &st.st_mtim);
 }
 
@@ -123,7 +123,7 @@ static int set_root(struct request *r, int fd, struct eobj *o)
 		st.st_mtim = now;
 	rc = v ? access_root_setattr(r->f->engine, v, &st, &r->wait) : 0;
 	if (!rc)
-		rc = attr_stat(r, fd, o, &st);
+		rc = attr_stat(r, r->node, fd, o, &st);
 	if (rc)
 		return rc;
 	fuse_reply_attr(r->req, &st, attr_timeout(r->f, r->node));
@@ -163,11 +163,11 @@ static int setattr_run(struct request *r)
 	if (bracket)
 		access_change_end(o);
 	if (!rc)
-		rc = attr_stat(r, fd, o, &st);
+		rc = attr_stat(r, r->node, fd, o, &st);
 	if (rc)
 		return rc;
 	fuse_reply_attr(r->req, &st, attr_timeout(r->f, r->node));
 	return DONE;
 }
 
-const struct op op_setattr = { .name = "setattr", .run = setattr_run, .interruptible = true };
+const struct op op_setattr = { .name = "setattr", .run = setattr_run, .interruptible = true, .changes = true };

@@ -149,7 +149,7 @@ static int list_run(struct request *r)
 	return DONE;
 }
 
-const struct op op_setxattr = { .name = "setxattr", .run = set_run, .interruptible = true };
-const struct op op_removexattr = { .name = "removexattr", .run = remove_run, .interruptible = true };
+const struct op op_setxattr = { .name = "setxattr", .run = set_run, .interruptible = true, .changes = true };
+const struct op op_removexattr = { .name = "removexattr", .run = remove_run, .interruptible = true, .changes = true };
 const struct op op_getxattr = { .name = "getxattr", .run = get_run };
 const struct op op_listxattr = { .name = "listxattr", .run = list_run };
