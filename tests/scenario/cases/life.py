@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A migration from its beginning to its end, with everything a tree can hold."""
 import os
+import pty
+import subprocess
 import time
 
 from lib import compare, sysx, trees, work
-from lib.env import check, sh
+from lib.env import check, program, sh
 
 
 def detach_plain(e):
@@ -35,6 +37,33 @@ def detach_plain(e):
     again.finish()
     check(again.find("already-finished"), "not told that it is finished")
     e.check_plain(0o751)
+
+
+def terminal(e):
+    """Without --json: on a terminal a live display, otherwise lines; both tell the end."""
+    trees.mixed(e.source_dir, e.seed, 300)
+    e.serve()
+    for kind in ("terminal", "pipe"):
+        target = e.target_fs.path + "/" + kind
+        os.mkdir(target)
+        argv = [program(), "run", e.url, target, "--state", "%s/state %s" % (e.work, kind)]
+        ours, theirs = pty.openpty() if kind == "terminal" else os.pipe()
+        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, preexec_fn=sysx.die_with_parent,
+                                 env=dict(os.environ, TERM="xterm", DMM_SOURCE_FAULTS="read delay=400ms"))
+        os.close(theirs)
+        text = b""
+        try:
+            while piece := os.read(ours, 65536):
+                text += piece
+        except OSError:		# a terminal whose last user is gone says EIO
+            pass
+        os.close(ours)
+        check(child.wait(60) == 0, kind, "exit code", child.returncode, text[-500:])
+        e.say("%s: %d bytes, %d lines, ends with %r" % (kind, len(text), text.count(b"\n"), text.strip()[-100:]))
+        check(b"300" in text or b"objects" in text, "no progress in", text[-500:])
+        check((b"\r" in text or b"\x1b[" in text.replace(b"\r\n", b"\n")) == (kind == "terminal"), "cursor movements", kind)
+        result = compare.compare(e.source_dir, target, compare.Rules(time_bits=32))
+        check(result, result)
 
 
 def check_ledger(ledger, source):

@@ -42,6 +42,11 @@ def _application(e, number):
     return expected
 
 
+# These come last, however fast the rest: nothing is over before it is stopped, and everything is listed
+# long before everything is here.
+_SLOW = "read name=slow* delay=100s"
+
+
 def _source(e, objects):
     trees.mixed(e.source_dir, e.seed, objects)
     for number in range(4):
@@ -49,6 +54,9 @@ def _source(e, objects):
             for i in range(3):
                 with open(e.source_dir + "/app-%d-%d-%s" % (number, i, kind), "wb") as f:
                     f.write(os.urandom(e.random.choice((20, 5000, 70000))))
+    for i in range(40):
+        with open(e.source_dir + "/slow %d" % i, "wb") as f:
+            f.write(os.urandom(9000))
 
 
 def _check_guarded(e):
@@ -61,13 +69,8 @@ def _check_guarded(e):
 def ctrl_c_and_continue(e):
     """Ctrl-C in the middle; the same command line continues, and lists no directory twice."""
     _source(e, 300 if e.quick else 800)
-    # These come last, however fast the rest: everything is listed long before everything is here.
-    for i in range(40):
-        with open(e.source_dir + "/slow %d" % i, "wb") as f:
-            f.write(os.urandom(9000))
     e.serve()
-    slow = "read name=slow* delay=100s"
-    run = e.run(faults=slow)
+    run = e.run(faults=_SLOW)
     run.mounted()
     expected = _application(e, 0)
     run.wait_for("status", 90, lambda s: not s["directories_left"] and 100 < s["here_objects"] < s["found_objects"])
@@ -77,7 +80,7 @@ def ctrl_c_and_continue(e):
     _check_guarded(e)
     e.say("stopped at %d of %d objects" % (before["here_objects"], before["found_objects"]))
     # Everything was listed: nothing may be listed again.
-    run = e.run(faults=slow)
+    run = e.run(faults=_SLOW)
     check(run.mounted()["continued"], "does not say that it continues")
     expected.update(_application(e, 1))
     ops = run.source_ops()
@@ -99,24 +102,39 @@ def ctrl_c_any_time(e):
     e.serve()
     expected = {}
     for number, pause in enumerate([0, 0.03] + [e.random.uniform(0, 1.2) for _ in range(4)]):
-        run = e.run(faults="any delay=20ms; read every=3 delay=2s")
+        run = e.run(faults=_SLOW + "; any delay=20ms")
         run.wait_for("starting")
         time.sleep(pause)
         if number >= 2:
             run.mounted()
             expected.update(_application(e, number - 2))
             time.sleep(e.random.uniform(0, 0.3))
-        if run.find("all-here"):
-            break	# too late for another Ctrl-C
         run.interrupt()
         code = run.exit()
         check(code == 3, "exit code", code, "after Ctrl-C %.2f s after the start" % pause)
         check(not sysx.mounts_below(os.fsencode(e.target)), "still mounted")
-    else:
-        run = e.run()
+    run = e.run()
     run.finish()
     e.check_plain()
     e.check_same(expected=expected, ignore_directory_mtime=[b""])
+
+
+def ctrl_c_at_start(e):
+    """Ctrl-C in each of the first milliseconds: the same command line must be able to begin."""
+    trees.mixed(e.source_dir, e.seed, 40)
+    e.serve()
+    for number in range(15 if e.quick else 30):
+        target, state = "%s/target %d" % (e.target_fs.path, number), "%s/state %d" % (e.work, number)
+        os.mkdir(target)
+        run = e.run(target=target, state=state, hold=True)
+        run.wait_for("starting")
+        time.sleep(number * (0.02 if e.quick else 0.004))
+        run.interrupt()
+        check(run.exit() == 3, "exit code after Ctrl-C")
+        run = e.run(target=target, state=state, hold=True)
+        run.mounted()
+        check(os.listdir(target), "an empty mount")
+        run.stop()
 
 
 def kill9_and_continue(e):
@@ -125,7 +143,7 @@ def kill9_and_continue(e):
     e.serve()
     expected = {}
     for number in range(4):
-        run = e.run(faults="read delay=100ms")
+        run = e.run(faults=_SLOW + "; read delay=100ms")
         mounted = run.mounted()
         check(mounted["continued"] == bool(number), mounted)
         if number:
