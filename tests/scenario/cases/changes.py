@@ -122,8 +122,11 @@ class _Player:
             for name in subdirectories + files:
                 full = os.path.join(directory, name)
                 if os.lstat(full).st_ino == inode:
-                    names.add(repr(full[len(self.roots[1]) + 1:]))
-        return ["names: " + ", ".join(sorted(names))] + [h for h in self.history if any(n in h for n in names)]
+                    names.add(full[len(self.roots[1]) + 1:])
+        # Directories above it may have had other names: look for the last component.
+        last = {repr(os.path.basename(n))[2:-1] for n in names}
+        return ["mode %o, names: %s" % (os.lstat(self.roots[1] + b"/" + path).st_mode, sorted(names))] + [
+            h for h in self.history if any("/%s'" % n in h or "'%s'" % n in h or "/%s/" % n in h for n in last)]
 
     def any(self):
         return self.random.choice(self.paths)
