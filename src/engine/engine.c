@@ -83,8 +83,10 @@ void engine_target_room(struct engine *en)
 	bool was;
 
 	pthread_mutex_lock(&en->mu);
-	was = en->target_full;
-	en->target_full = false;
+	/* what still fits beside what does not is no news */
+	was = en->target_full && clock_mono() > en->full_until;
+	if (was)
+		en->target_full = false;
 	pthread_mutex_unlock(&en->mu);
 	if (was)
 		engine_say(en, "target-room", LOG_LEVEL_INFO, 0, "the target takes data again");
