@@ -31,29 +31,40 @@ bool access_cancel(struct engine *en, struct access_wait *w)
 	return parked;
 }
 
+/* A mark names an object, but only on the inode that the object is. */
+static int attach_known(struct engine *en, const struct target_mark *m, const struct target_handle *h,
+			struct eobj **out)
+{
+	int r = eobj_load(en, m->oid, m, out);
+	bool same;
+
+	if (r)
+		return r;
+	pthread_mutex_lock(&en->mu);
+	same = target_handle_equal(&(*out)->th, h);
+	pthread_mutex_unlock(&en->mu);
+	if (same)
+		return 0;
+	eobj_put(*out);		/* a copy that carries somebody else's mark */
+	*out = NULL;
+	return -EUCLEAN;
+}
+
 int access_attach(struct engine *en, struct eobj *dir, const char *name, const struct target_mark *m,
 		  const struct target_handle *h, struct eobj **out, struct access_wait *w)
 {
-	int r = eobj_load(en, m->oid, m, out);
+	int r = attach_known(en, m, h, out);
 
-	if (!r) {
-		bool same;
-
-		pthread_mutex_lock(&en->mu);
-		same = target_handle_equal(&(*out)->th, h);
-		pthread_mutex_unlock(&en->mu);
-		if (same)
-			return 0;
-		eobj_put(*out);		/* a copy that carries somebody else's mark */
-		*out = NULL;
-		return -EUCLEAN;
-	}
 	if (r != -ENOENT)
 		return r;
 	if (!dir || !name)
 		return -ESTALE;
 	r = name_need(dir, name, w);
-	return r ? r : -EIO;	/* decided, and yet unknown: not this migration's doing */
+	if (r)
+		return r;
+	/* decided: adopted between our two looks, or not this migration's doing */
+	r = attach_known(en, m, h, out);
+	return r == -ENOENT ? -EIO : r;
 }
 
 struct eobj *access_ref(struct eobj *o)

@@ -29,7 +29,6 @@ struct admission {
 	struct engine *en;
 	struct eobj *dir;
 	int dirfd;
-	bool strip_acl;
 	const char *name;
 	size_t len;
 	const struct source_attr *a;
@@ -273,7 +272,7 @@ static int make_stub(const struct admission *ad)
 	if (!m.oid)
 		return -EIO;
 	fill_target_attr(ad, &t);
-	r = target_stub_create(ad->en->target, ad->dirfd, ad->name, &t, &m, ad->strip_acl, &h);
+	r = target_stub_create(ad->en->target, ad->dirfd, ad->name, &t, &m, &h);
 	if (r == -EEXIST)
 		r = taken(ad);
 	else if (!r)
@@ -399,10 +398,10 @@ int admit_sweep(struct engine *en, struct eobj *dir, int dirfd)
 	return -errno;
 }
 
-int admit(struct engine *en, struct eobj *dir, int dirfd, bool strip_acl, const char *name,
+int admit(struct engine *en, struct eobj *dir, int dirfd, const char *name,
 	  const struct source_attr *a, const struct source_fh *fh, const char *link)
 {
-	struct admission ad = { .en = en, .dir = dir, .dirfd = dirfd, .strip_acl = strip_acl,
+	struct admission ad = { .en = en, .dir = dir, .dirfd = dirfd,
 				.name = name, .len = strlen(name), .a = a, .fh = fh, .link = link };
 	struct claim c = { .parent = dir->oid, .name = name, .len = ad.len };
 	struct catalog_row row;

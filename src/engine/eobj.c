@@ -143,6 +143,8 @@ struct eobj *eobj_make(struct engine *en, const struct catalog_row *row)
 	}
 	if (row->state >= CATALOG_CLEANING && row->state != CATALOG_QUARANTINED)
 		o->finished = o->recorded = true;
+	if (o->finished && o->type == CATALOG_REG)	/* nothing to fetch, ever again (D4) */
+		content_limit(&o->content, 0);
 	o->cleaned = row->state >= CATALOG_FIRST_TERMINAL;
 	o->deleted = row->state == CATALOG_DELETED;
 	o->failed = row->state == CATALOG_QUARANTINED ? -EIO : 0;

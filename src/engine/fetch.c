@@ -50,7 +50,7 @@ void fetch_plan(struct eobj *o, uint32_t chunk, enum source_lane lane, struct li
 	struct content *c = &o->content;
 	struct fetch *f;
 
-	if (content_test(c, CONTENT_HERE, chunk) || content_test(c, CONTENT_LANDING, chunk) ||
+	if (o->finished || content_test(c, CONTENT_HERE, chunk) || content_test(c, CONTENT_LANDING, chunk) ||
 	    content_test(c, CONTENT_ASKED_DEMAND, chunk) || content_test(c, asked, chunk) ||
 	    o->failed || o->en->stopping)
 		return;
@@ -291,7 +291,7 @@ static enum verdict enter_landing(struct fetch *f, uint64_t *limit)
 
 	pthread_mutex_lock(&o->en->mu);
 	*limit = o->limit;
-	if (o->failed || content_test(c, CONTENT_HERE, f->chunk) ||
+	if (o->failed || o->finished || content_test(c, CONTENT_HERE, f->chunk) ||
 	    (content_test(c, CONTENT_LANDING, f->chunk) && !f->claimed)) {
 		v = DROP;
 	} else if (o->frozen) {

@@ -265,7 +265,7 @@ void commit_clean(struct engine *en, struct eobj *o);
 
 /* ---- the works ---- */
 
-int admit(struct engine *en, struct eobj *dir, int dirfd, bool strip_acl, const char *name,
+int admit(struct engine *en, struct eobj *dir, int dirfd, const char *name,
 	  const struct source_attr *a, const struct source_fh *fh, const char *link);
 /* After a listing: remove torn stubs of an earlier life that the source does not name any more. */
 int admit_sweep(struct engine *en, struct eobj *dir, int dirfd);

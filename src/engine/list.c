@@ -35,7 +35,6 @@ struct list_op {
 	struct resolve resolve;
 	struct source_req req;
 	int dirfd;
-	bool strip_acl;
 	struct source_attr first, last;
 	bool has_first, eof;
 	unsigned relists, stale;
@@ -234,7 +233,7 @@ static void link_read(struct source_req *req)
 	if (!err) {
 		memcpy(link, req->data, req->out_length);
 		link[req->out_length] = 0;
-		err = admit(eo->op->en, eo->op->dir, eo->op->dirfd, eo->op->strip_acl, eo->name,
+		err = admit(eo->op->en, eo->op->dir, eo->op->dirfd, eo->name,
 			    &eo->attr, &eo->fh, link);
 	}
 	entry_end(eo, err);
@@ -266,7 +265,7 @@ static void entry_looked_up(struct source_req *req)
 	if (eo->attr.type == SOURCE_LNK)
 		entry_submit(eo, SOURCE_READLINK, &eo->fh, link_read);
 	else
-		entry_end(eo, admit(eo->op->en, eo->op->dir, eo->op->dirfd, eo->op->strip_acl,
+		entry_end(eo, admit(eo->op->en, eo->op->dir, eo->op->dirfd,
 				    eo->name, &eo->attr, &eo->fh, NULL));
 }
 
@@ -306,7 +305,7 @@ static int take_entries(struct list_op *op, const struct source_req *req)
 		int r;
 
 		if (e->has_attr && e->has_fh && e->attr.type != SOURCE_LNK)
-			r = admit(op->en, op->dir, op->dirfd, op->strip_acl, e->name, &e->attr,
+			r = admit(op->en, op->dir, op->dirfd, e->name, &e->attr,
 				  &e->fh, NULL);
 		else if (name_queued(op->en, op->dir->oid, e))
 			r = 0;
@@ -399,7 +398,6 @@ static void resolved(struct resolve *r, int err)
 		leave(op, err);
 		return;
 	}
-	op->strip_acl = target_has_default_acl(op->dirfd);
 	submit_page(op, 0, 0);
 }
 

@@ -235,7 +235,7 @@ static bool start_fetch(struct mover *m)
 			return true;
 		}
 		pthread_mutex_lock(&en->mu);
-		whole = !o->content.left;
+		whole = !o->content.left || o->finished;
 		pthread_mutex_unlock(&en->mu);
 		if (whole) {	/* truncated by an application before a crash */
 			fetch_finish_if_whole(o);

@@ -115,7 +115,7 @@ static void land(struct name_op *op, const char *link)
 		pthread_mutex_lock(&op->en->mu);
 		op->dir->maybe_rows = true;	/* the listing, when it comes, must look */
 		pthread_mutex_unlock(&op->en->mu);
-		r = admit(op->en, op->dir, fd, target_has_default_acl(fd), op->name, &op->attr,
+		r = admit(op->en, op->dir, fd, op->name, &op->attr,
 			  &op->fh, link);
 	}
 	if (admit_is_passing(r)) {

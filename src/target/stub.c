@@ -30,11 +30,6 @@ bool target_is_torn(const struct target *t, const struct stat *st)
 	return t->id_set && st->st_uid == t->id.reserved_id;
 }
 
-bool target_has_default_acl(int dirfd)
-{
-	return target_getxattr(dirfd, ACL_DEFAULT, NULL, 0) > 0;
-}
-
 int target_set_times(int fd, const struct timespec *atime, const struct timespec *mtime)
 {
 	const struct timespec ts[2] = { *atime, *mtime };
@@ -115,17 +110,25 @@ int target_torn_remove(const struct target *t, int dirfd, const char *name)
 }
 
 /* D6: inherited ACLs are not the source's. */
+static int remove_acl(int fd, const char *which)
+{
+	ssize_t n = target_getxattr(fd, which, NULL, 0);	/* looking is cheaper than removing nothing */
+
+	if (n < 0)
+		return n == -ENODATA || n == -ENOTSUP ? 0 : (int)n;
+	return target_removexattr(fd, which);
+}
+
+/* After the creation, not before it: an application may set the directory's default ACL at any moment. */
 static int remove_acls(int fd, mode_t mode)
 {
-	int r = S_ISLNK(mode) ? 0 : target_removexattr(fd, ACL_ACCESS);
+	int r = S_ISLNK(mode) ? 0 : remove_acl(fd, ACL_ACCESS);
 
-	if ((!r || r == -ENODATA) && S_ISDIR(mode))
-		r = target_removexattr(fd, ACL_DEFAULT);
-	return r == -ENODATA ? 0 : r;
+	return !r && S_ISDIR(mode) ? remove_acl(fd, ACL_DEFAULT) : r;
 }
 
 int target_stub_create(struct target *t, int dirfd, const char *name, const struct target_attr *a,
-		       const struct target_mark *m, bool strip_acl, struct target_handle *out)
+		       const struct target_mark *m, struct target_handle *out)
 {
 	_cleanup_close_ int fd = create_bare(t, dirfd, name, a);
 	int r;
@@ -139,7 +142,7 @@ int target_stub_create(struct target *t, int dirfd, const char *name, const stru
 	if (fd < 0)
 		return fd;
 	/* ACLs first: beside one the mark would not fit into the inode (ext4), and its block would stay */
-	r = strip_acl ? remove_acls(fd, a->mode) : 0;
+	r = remove_acls(fd, a->mode);
 	if (!r)
 		r = target_mark_set(t, fd, m);
 	if (!r)

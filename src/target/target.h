@@ -104,11 +104,10 @@ int target_mark_remove(const struct target *t, int fd);
  * Create a stub in a directory, in the order of D1.  -EEXIST: the name is taken by
  * something that is finished.  A torn stub of ours found under
  * that name (target_is_torn()) is removed and made anew.
- * strip_acl: the directory has a default ACL (target_has_default_acl()).
+ * What it inherits from a default ACL of the directory is taken off again (D6).
  */
 int target_stub_create(struct target *t, int dirfd, const char *name, const struct target_attr *a,
-		       const struct target_mark *m, bool strip_acl, struct target_handle *out);
-bool target_has_default_acl(int dirfd);
+		       const struct target_mark *m, struct target_handle *out);
 
 /* Is this a stub that is still being made, or was when the power went?  It has the reserved owner, which is
  * replaced last.  Nobody but the maker may look at it: treat the name as not there yet. */

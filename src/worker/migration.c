@@ -237,9 +237,8 @@ int migration_open(struct migration *m, struct err *e)
 		return busy(m, e);
 	if (r)
 		return r;
-	if (statedir_has_catalog(m->state))
-		r = open_catalog(m, e);
-	else
+	r = statedir_has_catalog(m->state) ? open_catalog(m, e) : -ENOENT;
+	if (r == -ENOENT)	/* none, or one whose making was cut off: it is made (again) below */
 		r = preflight_fresh(m->target, m->target_path, false, e);
 	if (r || m->phase != CATALOG_RUNNING)
 		return r;	/* what is left to do needs no source */

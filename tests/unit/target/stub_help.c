@@ -16,13 +16,13 @@ struct target_attr stub_attr(mode_t mode)
 }
 
 void stub_make(struct env *e, int dirfd, const char *name, const struct target_attr *a,
-	       uint64_t oid, bool strip_acl)
+	       uint64_t oid)
 {
 	const struct target_mark m = { .oid = oid, .limit = a->size };
 	struct target_handle out, h;
 
 	memset(&out, 0xee, sizeof out);
-	assert_int_equal(target_stub_create(e->t, dirfd, name, a, &m, strip_acl, &out), 0);
+	assert_int_equal(target_stub_create(e->t, dirfd, name, a, &m, &out), 0);
 	assert_int_equal(target_handle_at(dirfd, name, &h), 0);
 	assert_true(target_handle_equal(&out, &h));
 	if (S_ISREG(a->mode))

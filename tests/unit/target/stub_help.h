@@ -10,7 +10,7 @@ struct target_attr stub_attr(mode_t mode);
 
 /* Must succeed, give the handle of the name, and take no blocks. */
 void stub_make(struct env *e, int dirfd, const char *name, const struct target_attr *a,
-	       uint64_t oid, bool strip_acl);
+	       uint64_t oid);
 
 /* The name shows exactly a, and carries a mark with this oid. */
 void stub_check(struct env *e, int dirfd, const char *name, const struct target_attr *a, uint64_t oid);

@@ -112,7 +112,7 @@ static void test_private(void **state)
 	struct target_attr a = stub_attr(S_IFREG | 0644);
 	struct stat st;
 
-	stub_make(e, e->root, "f", &a, 3, false);
+	stub_make(e, e->root, "f", &a, 3);
 	assert_int_equal(target_holder_hide(e->t, e->root, "f", 3), 0);
 	st = env_stat(e->root, TARGET_HOLDER_NAME);
 	assert_true(S_ISDIR(st.st_mode));

@@ -16,7 +16,7 @@
 #define ACL_DEFAULT "system.posix_acl_default"
 
 /* Modes, owners and times that something on the way could lose; the types take turns. */
-static void make_all(struct env *e, int dirfd, bool strip_acl)
+static void make_all(struct env *e, int dirfd)
 {
 	static const mode_t modes[] = { 0, 07777, 04755, 02711, 01777, 06600, 0400 };
 	static const uint32_t ids[] = { 0, 4294967290u, 1000, ENV_RESERVED + 1 };
@@ -36,7 +36,7 @@ static void make_all(struct env *e, int dirfd, bool strip_acl)
 		a.atime = times[i % 5];
 		a.mtime = times[i / 5 % 5];
 		snprintf(name, sizeof name, "s%u", i);
-		stub_make(e, dirfd, name, &a, oid, strip_acl);
+		stub_make(e, dirfd, name, &a, oid);
 		stub_check(e, dirfd, name, &a, oid);
 	}
 }
@@ -45,7 +45,7 @@ static void test_exact(void **state)
 {
 	struct env *e = *state;
 
-	make_all(e, e->root, false);
+	make_all(e, e->root);
 	assert_int_equal(env_entries(e->root), 49);
 }
 
@@ -58,7 +58,7 @@ static void test_in_setgid_directory(void **state)
 	assert_int_equal(fchown(d, 5, 6) | fchmod(d, 02777), 0);
 	env_file(d, "inherits");
 	assert_int_equal(env_stat(d, "inherits").st_gid, 6);
-	make_all(e, d, false);
+	make_all(e, d);
 }
 
 /* user::rwx user:1000:rwx group::r-x mask::rwx other::r-- */
@@ -84,15 +84,11 @@ static void test_under_default_acl(void **state)
 {
 	struct env *e = *state;
 	_cleanup_close_ int d = env_dir(e->root, "d");
-	_cleanup_close_ int path = env_path(e->root, "d");
 
-	assert_false(target_has_default_acl(d));
 	set_default_acl(d);
-	assert_true(target_has_default_acl(d));
-	assert_true(target_has_default_acl(path));
 	env_file(d, "inherits");	/* else nothing below is a test */
 	assert_int_equal(acl_of(d, "inherits", ACL_ACCESS), 1);
-	make_all(e, d, true);
+	make_all(e, d);
 	for (unsigned i = 0; i < 49; i++) {
 		char name[16];
 
@@ -117,7 +113,7 @@ static void test_size_without_blocks(void **state)
 
 		a.size = sizes[i];
 		snprintf(name, sizeof name, "f%u", i);
-		stub_make(e, e->root, name, &a, i + 1, false);
+		stub_make(e, e->root, name, &a, i + 1);
 		assert_int_equal(target_sync_all(e->t), 0);
 		st = env_stat(e->root, name);
 		assert_true((uint64_t)st.st_size == a.size);
@@ -139,7 +135,7 @@ static void test_devices(void **state)
 		a.mode = (i & 1 ? S_IFCHR : S_IFBLK) | 0600;
 		a.rdev = makedev(n[i / 2][0], n[i / 2][1]);
 		snprintf(name, sizeof name, "d%u", i);
-		stub_make(e, e->root, name, &a, i + 1, false);
+		stub_make(e, e->root, name, &a, i + 1);
 		st = env_stat(e->root, name);
 		assert_true(major(st.st_rdev) == n[i / 2][0] && minor(st.st_rdev) == n[i / 2][1]);
 		stub_check(e, e->root, name, &a, i + 1);
@@ -164,7 +160,7 @@ static void test_names(void **state)
 	for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
 		for (unsigned k = 0; k < 7; k++) {
 			a.mode = env_types[k] | 0644;
-			stub_make(e, e->root, names[i], &a, i * 7 + k + 1, false);
+			stub_make(e, e->root, names[i], &a, i * 7 + k + 1);
 			stub_check(e, e->root, names[i], &a, i * 7 + k + 1);
 			assert_int_equal(unlinkat(e->root, names[i],
 						  S_ISDIR(a.mode) ? AT_REMOVEDIR : 0), 0);
@@ -191,7 +187,7 @@ static void test_hostile_names(void **state)
 			struct target_mark m = { .oid = 1 };
 			struct target_handle h;
 
-			assert_int_equal(target_stub_create(e->t, d, bad[i].name, &a, &m, true, &h),
+			assert_int_equal(target_stub_create(e->t, d, bad[i].name, &a, &m, &h),
 					 bad[i].err);
 		}
 	after = env_stat(e->root, "");
@@ -206,7 +202,7 @@ static int try(struct env *e, const struct target_attr *a)
 	struct target_mark m = { .oid = 7 };
 	struct target_handle h;
 
-	return target_stub_create(e->t, e->root, "x", a, &m, false, &h);
+	return target_stub_create(e->t, e->root, "x", a, &m, &h);
 }
 
 /* What the file system cannot hold is an error, and nothing remains under the name. */
@@ -251,7 +247,7 @@ static void test_taken(void **state)
 		struct stat before[2];
 
 		env_object(e->root, "app", env_types[i]);
-		stub_make(e, e->root, "stub", &ours, 5, false);
+		stub_make(e, e->root, "stub", &ours, 5);
 		before[0] = env_stat(e->root, "app");
 		before[1] = env_stat(e->root, "stub");
 		for (unsigned k = 0; k < 7; k++) {
@@ -259,8 +255,8 @@ static void test_taken(void **state)
 
 			m = (struct target_mark){ .oid = 6 };
 			a.mode = env_types[k] | 0600;
-			assert_int_equal(target_stub_create(e->t, e->root, "app", &a, &m, false, &h), -EEXIST);
-			assert_int_equal(target_stub_create(e->t, e->root, "stub", &a, &m, false, &h), -EEXIST);
+			assert_int_equal(target_stub_create(e->t, e->root, "app", &a, &m, &h), -EEXIST);
+			assert_int_equal(target_stub_create(e->t, e->root, "stub", &a, &m, &h), -EEXIST);
 		}
 		stub_check(e, e->root, "stub", &ours, 5);
 		for (unsigned k = 0; k < 2; k++) {

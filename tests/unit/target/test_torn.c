@@ -46,7 +46,7 @@ static void test_replaced(void **state)
 		tear(e, "x", env_types[i % 7], (int)i / 49);
 		st = env_stat(e->root, "x");
 		assert_true(target_is_torn(e->t, &st));
-		stub_make(e, e->root, "x", &a, oid, false);
+		stub_make(e, e->root, "x", &a, oid);
 		stub_check(e, e->root, "x", &a, oid);
 		assert_int_equal(env_entries(e->root), 1);
 		assert_int_equal(unlinkat(e->root, "x", S_ISDIR(a.mode) ? AT_REMOVEDIR : 0), 0);
@@ -65,7 +65,7 @@ static void test_directory_with_content(void **state)
 	tear(e, "x", S_IFDIR, BARE);
 	d = openat(e->root, "x", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	env_file(d, "precious");
-	assert_int_equal(target_stub_create(e->t, e->root, "x", &a, &m, false, &h), -ENOTEMPTY);
+	assert_int_equal(target_stub_create(e->t, e->root, "x", &a, &m, &h), -ENOTEMPTY);
 	assert_int_equal(target_torn_remove(e->t, e->root, "x"), -ENOTEMPTY);
 	assert_true(env_exists(d, "precious"));
 }
@@ -102,7 +102,7 @@ static void test_remove(void **state)
 		assert_int_equal(target_torn_remove(e->t, e->root, "app"), -EEXIST);
 		assert_int_equal(unlinkat(e->root, "app", S_ISDIR(env_types[i]) ? AT_REMOVEDIR : 0), 0);
 	}
-	stub_make(e, e->root, "stub", &a, 9, false);
+	stub_make(e, e->root, "stub", &a, 9);
 	assert_int_equal(target_torn_remove(e->t, e->root, "stub"), -EEXIST);
 	assert_int_equal(env_entries(e->root), 1);
 }
@@ -129,7 +129,7 @@ static void test_redo(void **state)
 		old.uid = old.gid = 4294967290u;
 		old.size = S_ISREG(old.mode) ? sizes[i / 7] : 0;
 		old.mtime.tv_nsec = 0;
-		stub_make(e, e->root, "x", &old, 8, false);
+		stub_make(e, e->root, "x", &old, 8);
 		ino = env_stat(e->root, "x").st_ino;
 		for (unsigned k = 0; k < 4; k++) {
 			struct target_mark m = { .oid = 8 };
@@ -157,7 +157,7 @@ static void test_redo_of_another_type(void **state)
 
 		if (i % 7 == i / 7)
 			continue;
-		stub_make(e, e->root, "x", &is, 8, false);
+		stub_make(e, e->root, "x", &is, 8);
 		snprintf(path, sizeof path, "%s/x", e->dir);
 		assert_true(inotify_add_watch(watch, path, IN_OPEN | IN_ATTRIB | IN_DONT_FOLLOW) >= 0);
 		alarm(20);
@@ -192,7 +192,7 @@ static void *make_many(void *arg)
 		a.link = "x";
 		a.uid = mk->first + i;
 		snprintf(name, sizeof name, "%u", mk->first + i);
-		if (target_stub_create(mk->e->t, mk->e->root, name, &a, &m, false, &h))
+		if (target_stub_create(mk->e->t, mk->e->root, name, &a, &m, &h))
 			mk->failed++;
 	}
 	return NULL;
