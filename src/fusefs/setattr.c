@@ -52,12 +52,23 @@ static int set_times(struct request *r, int fd)
 	return utimensat(fd, "", t, AT_EMPTY_PATH) ? -errno : 0;
 }
 
+/* truncate(2) to the size that the file has changes nothing, not even times; ftruncate(2) does. */
+static bool no_change(const struct request *r, int fd)
+{
+	struct stat st;
+
+	return r->flags & FUSE_SET_ATTR_SIZE && !(r->flags & TIMES) && !r->has_fh && !fstat(fd, &st) &&
+	       st.st_size == r->attr.st_size;
+}
+
 /* The object's mtime after this request, for the record kept with the inode. */
 static int announce_times(struct request *r, int fd, struct eobj *o)
 {
 	struct stat st;
 	int rc;
 
+	if (no_change(r, fd))
+		return 0;
 	if (r->flags & (FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_MTIME_NOW))
 		return access_times_taken(o, fd, NULL);
 	if (r->flags & FUSE_SET_ATTR_MTIME)
@@ -69,12 +80,14 @@ static int announce_times(struct request *r, int fd, struct eobj *o)
 static int set_size(struct request *r, struct eobj *o)
 {
 	_cleanup_close_ int fd = -1;
+	char path[32];
 	int rc = 0;
 
 	fd = attr_open_node(r->f, r->node, O_WRONLY);
 	if (fd < 0)
 		return fd;
-	if (ftruncate(fd, r->attr.st_size))
+	attr_fd_path(path, fd);
+	if (r->has_fh ? ftruncate(fd, r->attr.st_size) : truncate(path, r->attr.st_size))
 		return -errno;
 	if (o)
 		rc = access_truncated(o, fd, (uint64_t)r->attr.st_size);

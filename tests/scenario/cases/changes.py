@@ -89,19 +89,24 @@ class _Player:
         self.history.append("%d %s %s" % (self.done, what, " ".join(repr(p) for p in paths)))
         results = []
         for root in self.roots:
-            try:
-                results.append(("ok", function(*(root + b"/" + p for p in paths))))
-            except OSError as error:
-                if error.errno == errno.EXDEV and root == self.roots[0] and not os.path.ismount(root):
-                    # One path was resolved before the detach and the other behind it: documented; do it again.
-                    results.append(("ok", function(*(root + b"/" + p for p in paths))))
-                    continue
-                results.append(("error", errno.errorcode.get(error.errno, error.errno)))
+            full = [root + b"/" + p for p in paths]
+            result = self._try(function, full)
+            if result == ("error", "EXDEV") and root == self.roots[0] and not os.path.ismount(root):
+                # One path was resolved before the detach and the other behind it: documented; do it again.
+                result = self._try(function, full)
+            results.append(result)
         self._agree(results)
         if results[0][0] == "error":
             self.refused += 1
             return False
         return True
+
+    @staticmethod
+    def _try(function, full):
+        try:
+            return ("ok", function(*full))
+        except OSError as error:
+            return ("error", errno.errorcode.get(error.errno, error.errno))
 
     def _agree(self, results):
         if results[0] != results[1]:
