@@ -26,7 +26,6 @@
 #include "base/log.h"
 #include "internal.h"
 
-enum { STALE_TRIES = 3, READ_MAX = 1 << 20 };
 static const uint64_t full_pause = CLOCK_SEC, change_pause = 5 * CLOCK_MS;
 
 struct fetch {
@@ -395,7 +394,8 @@ static void fetch_failed(struct fetch *f, int err)
 		fetch_free(f);
 	} else if (err == -ESTALE && f->stale++ < STALE_TRIES) {
 		fhcache_drop(en->fhs, f->o->oid);
-		submit(f);
+		f->again.run = run_again;
+		deferred_add(en, &f->again, stale_pause(f->stale));
 	} else {
 		engine_quarantine(f->o, err, "it cannot be read from the source: %s",
 				  strerrordesc_np(-err));

@@ -197,6 +197,17 @@ struct resolve {
 int resolve_start(struct resolve *r, struct engine *en, uint64_t oid, enum source_lane lane,
 		  void (*done)(struct resolve *r, int err));
 
+/*
+ * A stale handle is looked up again by its path.  A path that is gone says so at once (-ENOENT); one that
+ * stays stale from the root downwards is a server that is not up again yet: NFS servers answer so for moments
+ * after a restart.  Hence several tries, the first at once, then after growing pauses (13 s in all).
+ */
+enum { STALE_TRIES = 9 };
+static inline uint64_t stale_pause(unsigned tried)	/* ns */
+{
+	return tried <= 1 ? 0 : 50000000ull << (tried - 2);
+}
+
 /* ---- later (mover.c) ---- */
 
 struct deferred {

@@ -24,7 +24,7 @@
 #include "base/log.h"
 #include "internal.h"
 
-enum { MAX_QUEUED = 40000, RELISTS = 5, STALE_TRIES = 3 };
+enum { MAX_QUEUED = 40000, RELISTS = 5 };
 static const uint64_t crowded_pause = 20 * CLOCK_MS, full_pause = CLOCK_SEC, changed_pause = CLOCK_SEC;
 
 struct list_op {
@@ -184,7 +184,7 @@ static void decide(struct list_op *op)
 		end(op);
 	} else if (err == -ESTALE && op->stale++ < STALE_TRIES) {
 		fhcache_drop(op->en->fhs, op->dir->oid);
-		again(op, 0);
+		again(op, stale_pause(op->stale));
 	} else {
 		engine_quarantine(op->dir, err, "it cannot be listed: %s", strerrordesc_np(-err));
 		end(op);

@@ -19,7 +19,6 @@
 #include "internal.h"
 
 static const uint64_t negative_life = 5 * CLOCK_SEC, full_pause = CLOCK_SEC;
-enum { STALE_TRIES = 3 };
 
 struct name_op {
 	struct name_op *next;		/* en->name_ops */
@@ -79,6 +78,9 @@ static void finish(struct name_op *op, int err)
 	struct name_op **p;
 	struct wakes k;
 
+	if (err && err != -ENOENT && err != -ECANCELED)
+		engine_say(en, "lookup-failed", LOG_LEVEL_WARN, op->dir->oid, "%s: the source cannot be asked for it: %s",
+			   op->name, strerrordesc_np(-err));
 	wakes_init(&k);
 	pthread_mutex_lock(&en->mu);
 	for (p = &en->name_ops[op_bucket(op->dir->oid, op->name, op->len)]; *p != op; p = &(*p)->next)
@@ -156,7 +158,8 @@ static void looked_up(struct source_req *req)
 
 	if (req->err == -ESTALE && op->stale++ < STALE_TRIES) {
 		fhcache_drop(op->en->fhs, op->dir->oid);
-		start(op);
+		op->again.run = run_again;
+		deferred_add(op->en, &op->again, stale_pause(op->stale));
 		return;
 	}
 	if (req->err) {
@@ -185,6 +188,11 @@ static void resolved(struct resolve *r, int err)
 {
 	struct name_op *op = list_entry(r, struct name_op, resolve);
 
+	if (err == -ESTALE && op->stale++ < STALE_TRIES) {
+		op->again.run = run_again;
+		deferred_add(op->en, &op->again, stale_pause(op->stale));
+		return;
+	}
 	if (err) {
 		finish(op, err == -ENOENT ? -EIO : err);
 		return;
