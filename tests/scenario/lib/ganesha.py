@@ -88,7 +88,9 @@ class Ganesha:
         """Start (again) with the same configuration and ports; returns when it serves."""
         self.kill()
         offset = os.path.getsize(self.log) if os.path.exists(self.log) else 0
-        env = dict(os.environ, LD_PRELOAD=self.shim)
+        # File handles contain the file system's UUID as blkid knows it.  Its common cache may tell that of
+        # an earlier user of the loop device, until it looks again: then every handle of before is stale.
+        env = dict(os.environ, LD_PRELOAD=self.shim, BLKID_FILE=self.state + "/blkid.tab")
         env.pop("ASAN_OPTIONS", None)
         with open(self.state + "/stderr", "ab") as err:
             self.process = subprocess.Popen(
