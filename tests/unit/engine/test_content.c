@@ -62,6 +62,26 @@ static void limit_and_ranges(void **state)
 	content_free(&c);
 }
 
+/* An object that is loaded again after it was finished (a row read before its record) must offer nothing to
+ * fetch: a second landing would fall on what applications have written since (D3b, D4). */
+static void finished_has_nothing_to_fetch(void **state)
+{
+	static const uint8_t states[] = { CATALOG_CLEANING, CATALOG_MIGRATED, CATALOG_OVERWRITTEN };
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		struct catalog_row row = { .oid = 7, .type = CATALOG_REG, .size = 5 * MB, .state = states[i] };
+		struct eobj *o = eobj_make(NULL, &row);
+
+		assert_non_null(o);
+		assert_true(o->finished);
+		assert_int_equal(o->content.left, 0);
+		assert_true(content_covers(&o->content, CONTENT_RECORDED, 0, 5 * MB));
+		content_free(&o->content);
+		free(o);
+	}
+}
+
 static void random_model(void **state)
 {
 	struct content c;
@@ -91,6 +111,7 @@ static void random_model(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(sizes), cmocka_unit_test(limit_and_ranges),
+					    cmocka_unit_test(finished_has_nothing_to_fetch),
 					    cmocka_unit_test(random_model) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
