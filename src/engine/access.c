@@ -125,7 +125,7 @@ static int park(struct eobj *o, struct access_wait *w, enum wait_cond cond, uint
 	if (o->en->poisoned || o->en->stopping)
 		return -EIO;
 	wait_park(&o->waiters, w, cond, off, len);
-	commit_urgent(o);
+	urgent_ask(o);
 	return ACCESS_PARKED;
 }
 

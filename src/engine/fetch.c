@@ -178,7 +178,7 @@ void fetch_finish_if_whole(struct eobj *o)
 	record_queue(en, RECORD_COMPLETE, o);
 	pthread_mutex_lock(&en->mu);
 	wait_collect(o, &k);
-	commit_urgent(o);
+	urgent_ask(o);
 	pthread_mutex_unlock(&en->mu);
 	wakes_fire(&k);
 	engine_changed(en, &o->th);
@@ -203,7 +203,7 @@ static void chunk_here(struct fetch *f)
 	}
 	if (!whole) {
 		wait_collect(o, &k);
-		commit_urgent(o);
+		urgent_ask(o);
 	}
 	pthread_mutex_unlock(&en->mu);
 	wakes_fire(&k);

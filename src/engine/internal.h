@@ -217,7 +217,7 @@ struct deferred {
 };
 void deferred_add(struct engine *en, struct deferred *d, uint64_t delay_ns);	/* mu not held */
 
-/* ---- records (commit.c, record.c) ---- */
+/* ---- records (commit.c, urgent.c, record.c) ---- */
 
 enum record_kind {
 	RECORD_ROW,		/* a new object's row */
@@ -261,6 +261,7 @@ int record_queue_bare(struct engine *en, const struct catalog_row *row, int code
 int record_queue_failure(struct engine *en, struct eobj *o, int code, const char *reason);
 struct record *record_find_name(struct engine *en, uint64_t parent, const char *name, size_t len); /* mu held */
 void record_free(struct record *r);
+void record_free_all(struct list *records);	/* mu not held */
 void record_snapshot(struct record *r);	/* RANGES, before the flush; mu held */
 struct record *record_new(enum record_kind kind, struct eobj *o, const char *name, size_t name_len); /* mu held if o */
 int record_apply(struct engine *en, struct record *r);	/* inside a transaction; mu not held */
@@ -269,7 +270,8 @@ bool record_done(struct engine *en, struct record *r, struct wakes *k);
 
 int commit_start(struct engine *en);
 void commit_stop(struct engine *en);	/* everything queued is recorded first */
-void commit_urgent(struct eobj *o);	/* mu held: if a waiter of o can be served by a commit, start one */
+void *urgent_main(void *arg);	/* a thread, started and ended by commit.c (urgent.c) */
+void urgent_ask(struct eobj *o);	/* mu held: if a waiter of o can be served by a commit, start one */
 void commit_kick(struct engine *en);	/* mu held: there is something to do */
 /* Remove the mark and queue CLEANED, unless names are missing; mu not held. */
 void commit_clean(struct engine *en, struct eobj *o);

@@ -82,6 +82,14 @@ void record_free(struct record *r)
 	free(r);
 }
 
+void record_free_all(struct list *records)
+{
+	struct list *n;
+
+	while ((n = list_pop(records)))
+		record_free(list_entry(n, struct record, link));
+}
+
 static void enqueue(struct engine *en, struct record *r)
 {
 	if (!en->queued++)
@@ -398,7 +406,7 @@ bool record_done(struct engine *en, struct record *r, struct wakes *k)
 	}
 	if (r->o) {
 		wait_collect(r->o, k);
-		commit_urgent(r->o);
+		urgent_ask(r->o);
 	}
 	return clean;
 }
