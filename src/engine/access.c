@@ -421,7 +421,7 @@ void access_overlay_stat(struct eobj *o, struct stat *st)
 		return;
 	en = o->en;
 	pthread_mutex_lock(&en->mu);
-	if (o == en->root)
+	if (o == en->root && !en->plain)
 		st->st_mode = (st->st_mode & S_IFMT) | (en->root_mode & 07777);
 	if (!o->cleaned && !(o->mark_flags & TARGET_MARK_TIMES))
 		st->st_ctim = eobj_time(o->promise.ctime);
@@ -445,6 +445,22 @@ void access_overlay_stat(struct eobj *o, struct stat *st)
 	pthread_mutex_unlock(&en->mu);
 }
 
+static int root_chmod(struct engine *en, uint32_t mode)
+{
+	bool plain;
+	int r = 0;
+
+	pthread_mutex_lock(&en->mark_mu);
+	pthread_mutex_lock(&en->mu);
+	plain = en->plain;
+	en->root_mode = mode;
+	pthread_mutex_unlock(&en->mu);
+	if (plain)
+		r = fchmod(target_root_fd(en->target), mode) ? -errno : 0;
+	pthread_mutex_unlock(&en->mark_mu);
+	return r ? r : record_queue(en, RECORD_ROOT_MODE, en->root);
+}
+
 int access_root_setattr(struct engine *en, unsigned valid, const struct stat *st, struct access_wait *w)
 {
 	int fd = target_root_fd(en->target);
@@ -464,12 +480,8 @@ int access_root_setattr(struct engine *en, unsigned valid, const struct stat *st
 			ts[1].tv_nsec = UTIME_OMIT;
 		r = futimens(fd, ts) ? -errno : 0;
 	}
-	if (!r && (valid & ACCESS_ROOT_MODE)) {
-		pthread_mutex_lock(&en->mu);
-		en->root_mode = st->st_mode & 07777;
-		pthread_mutex_unlock(&en->mu);
-		r = record_queue(en, RECORD_ROOT_MODE, en->root);
-	}
+	if (!r && (valid & ACCESS_ROOT_MODE))
+		r = root_chmod(en, st->st_mode & 07777);
 	return r;
 }
 
@@ -480,7 +492,7 @@ bool access_fdatasync_is_fsync(struct eobj *o)
 
 void access_visited(struct eobj *dir)
 {
-	(void)dir;	/* the order of the background does not follow visits yet: see doc/architecture.md */
+	(void)dir;	/* the order of the background does not follow visits yet (doc/architecture.md, "Not built yet") */
 }
 
 void access_listen(struct engine *en, const struct access_listener *l)

@@ -57,8 +57,12 @@ static void wait_for_group(struct engine *en)
 
 static int flush_group(struct engine *en)
 {
-	int r = target_stamp_set(en->target, en->stamp + 1);	/* D2: target is at most one ahead */
+	int r = 0;
 
+	pthread_mutex_lock(&en->mark_mu);
+	if (!en->plain)
+		r = target_stamp_set(en->target, en->stamp + 1);	/* D2: target is at most one ahead */
+	pthread_mutex_unlock(&en->mark_mu);
 	if (r == -ENOSPC || r == -EDQUOT)
 		return r;
 	if (!r)

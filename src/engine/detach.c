@@ -3,8 +3,8 @@
  * The last steps of a migration.
  *
  * Order: nothing is left in the catalog (ledger balanced, marks removed and that flushed) ->
- * the holder is gone -> phase DETACHING, durable -> the root gets its mode and
- * times, its mark and stamp go, flushed -> (the caller unmounts) -> phase DETACHED.
+ * the holder is gone -> phase DETACHING, durable -> the root gets its mode,
+ * then its mark and stamp go, flushed -> (the caller unmounts) -> phase DETACHED.
  * A crash before DETACHING continues the migration; after it, a new worker
  * repeats from there without mounting, and each step may be repeated.
  */
@@ -31,24 +31,38 @@ static int set_phase(struct engine *en, enum catalog_phase phase)
 	return catalog_commit(en->catalog);
 }
 
+/*
+ * The root is still mounted over, and applications may change it at any moment.  Under mark_mu it gets its mode
+ * and from then on is plain: their changes go to it directly (access_root_setattr()), and no group stamps it again.
+ * The mark goes after the mode, so whoever finds no mark leaves the mode alone: it is the application's by now.
+ */
+static int open_root(struct engine *en)
+{
+	int fd = target_root_fd(en->target), r = 0;
+	struct target_mark m;
+
+	pthread_mutex_lock(&en->mark_mu);
+	if (!target_mark_get(en->target, fd, &m) && fchmod(fd, en->root_mode & 07777))
+		r = -errno;
+	if (!r) {
+		pthread_mutex_lock(&en->mu);
+		en->plain = true;
+		pthread_mutex_unlock(&en->mu);
+	}
+	pthread_mutex_unlock(&en->mark_mu);
+	return r;
+}
+
 static int plain_root(struct engine *en, struct err *e)
 {
-	struct target_attr a = { 0 };
-	struct stat st;
-	int fd = target_root_fd(en->target), r;
+	int r = target_holder_remove_all(en->target);
 
-	if (fstat(fd, &st))
-		return err_sys(e, errno, "the target directory cannot be read");
-	a.mode = S_IFDIR | (en->root_mode & 07777);
-	a.uid = st.st_uid;
-	a.gid = st.st_gid;
-	a.atime = st.st_atim;
-	a.mtime = st.st_mtim;	/* put back when it was listed, and the application's since */
-	r = target_holder_remove_all(en->target);
 	if (r)
 		return err_sys(e, r, "the hidden directory %s cannot be removed", TARGET_HOLDER_NAME);
-	r = target_root_restore(en->target, &a);
-	return r ? err_sys(e, r, "the target directory cannot get its own mode and owner back") : 0;
+	r = open_root(en);
+	if (!r)
+		r = target_root_restore(en->target, NULL);	/* owner and times are its own already */
+	return r ? err_sys(e, r, "the target directory cannot get its own mode back") : 0;
 }
 
 int engine_make_plain(struct engine *en, struct err *e)

@@ -388,7 +388,8 @@ struct engine {
 	pthread_cond_t wait_cond;
 	bool interrupted, stopping;
 	char poison_text[200];
-	uint32_t root_mode;
+	uint32_t root_mode;		/* behind the guard */
+	bool plain;			/* mark_mu and mu: the root is the application's again (detach.c) */
 	struct eobj *root;
 	uint64_t expected_objects, expected_bytes;
 	uint64_t landed_partial;	/* bytes here of files that are not finished */

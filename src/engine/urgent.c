@@ -83,7 +83,7 @@ static int urgent_push(struct urgent *u, struct eobj *o)
 	return 0;
 }
 
-static int copy_rows(struct engine *en, struct urgent *u, struct eobj *o);
+static int copy_rows(struct urgent *u, struct eobj *o);
 
 /* o and whatever its names hang on that is not durable, parents first; mu held. */
 static int urgent_collect(struct engine *en, struct urgent *u, struct eobj *o)
@@ -102,12 +102,11 @@ static int urgent_collect(struct engine *en, struct urgent *u, struct eobj *o)
 		return 0;
 	if (urgent_push(u, o))
 		return -ENOMEM;
-	return copy_rows(en, u, o);
+	return copy_rows(u, o);
 }
 
-static int copy_rows(struct engine *en, struct urgent *u, struct eobj *o)
+static int copy_rows(struct urgent *u, struct eobj *o)
 {
-	(void)en;
 	for (struct list *n = o->name_records.next; n != &o->name_records; n = n->next) {
 		struct record *r = list_entry(n, struct record, of_object);
 		struct record *c;

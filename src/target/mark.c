@@ -21,7 +21,7 @@
 #include "base/cleanup.h"
 
 #define STAMP_XATTR TARGET_XATTR ".stamp"
-enum { VERSION = 1, FLAGS = TARGET_MARK_TIMES | TARGET_MARK_LISTED };
+enum { VERSION = 1, FLAGS = TARGET_MARK_TIMES };
 
 struct __attribute__((packed)) mark_disk {
 	uint8_t version, zero[3];

@@ -50,7 +50,6 @@ static inline bool target_handle_equal(const struct target_handle *a, const stru
 /* What an incomplete inode says about itself. */
 enum {
 	TARGET_MARK_TIMES = 1,		/* an application set the times (or changed the content): app_mtime is its mtime */
-	TARGET_MARK_LISTED = 2,		/* reserved */
 };
 struct target_mark {
 	uint64_t oid;

@@ -186,6 +186,27 @@ static void background_brings_everything(void **state)
 	assert_same(w);
 }
 
+/* Between the last step of the engine and the unmount applications still change the root. */
+static void the_root_is_changed_when_it_is_plain(void **state)
+{
+	struct world *w = *state;
+	struct stat st = { .st_mode = 0751 };
+	struct err e = { 0 };
+
+	make_tree(w);
+	start(w, false);
+	assert_int_equal(target_root_guard(w->target), 0);
+	assert_int_equal(engine_wait(w->engine, 30000, &e), 1);
+	assert_int_equal(engine_make_plain(w->engine, &e), 0);
+	assert_int_equal(NEED(access_root_setattr(w->engine, ACCESS_ROOT_MODE, &st, &W.w)), 0);
+	assert_int_equal(engine_make_plain(w->engine, &e), 0);	/* as a new worker repeats it */
+	stop(w);		/* flushes and records what is queued */
+	assert_int_equal(stat(w->dst, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0751);
+	assert_true(getxattr(w->dst, "trusted.dmm", NULL, 0) < 0);
+	assert_true(getxattr(w->dst, "trusted.dmm.stamp", NULL, 0) < 0);
+}
+
 static void continues_after_a_stop(void **state)
 {
 	struct world *w = *state;
@@ -602,7 +623,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(background_brings_everything), T(continues_after_a_stop),
+		T(background_brings_everything), T(the_root_is_changed_when_it_is_plain),
+		T(continues_after_a_stop),
 		T(demand_reads_only_what_is_touched), T(truncation_keeps_source_bytes_away),
 		T(deleted_names_stay_deleted), T(a_changed_source_is_quarantined),
 		T(a_stub_without_a_row_is_adopted), T(a_torn_stub_is_made_again),
