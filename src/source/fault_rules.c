@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "base/clock.h"
+#include "base/parse.h"
 
 #define ANY (-1)
 
@@ -45,59 +45,28 @@ static int parse_op(const char *s, int *op, struct err *e)
 	return err_set(e, EINVAL, "unknown operation \"%s\"", s);
 }
 
-static int parse_count(const char *s, const char **end, uint64_t *out)
-{
-	char *stop;
-
-	if (*s < '0' || *s > '9')
-		return -EINVAL;
-	errno = 0;
-	*out = strtoull(s, &stop, 10);
-	*end = stop;
-	return errno ? -ERANGE : 0;
-}
-
 static int parse_whole(const char *key, const char *s, uint64_t min, uint64_t *out, struct err *e)
 {
-	const char *end;
-
-	if (parse_count(s, &end, out) || *end || *out < min)
+	if (parse_count(s, out) || *out < min)
 		return err_set(e, EINVAL, "%s=%s: a number from %d", key, s, (int)min);
 	return 0;
 }
 
 static int parse_delay(const char *s, uint64_t *ns, struct err *e)
 {
-	const char *unit;
-	uint64_t n, scale = 0;
-
-	if (!parse_count(s, &unit, &n)) {
-		if (!strcmp(unit, "ms"))
-			scale = CLOCK_MS;
-		else if (!strcmp(unit, "s"))
-			scale = CLOCK_SEC;
-		else if (!strcmp(unit, "min"))
-			scale = 60 * CLOCK_SEC;
-	}
-	if (!scale || n > 86400 * CLOCK_SEC / scale)
+	if (parse_duration(s, ns))
 		return err_set(e, EINVAL, "delay=%s: a number with ms, s or min, a day at most", s);
-	*ns = n * scale;
 	return 0;
 }
 
-static int parse_errno(const char *s, int *out, struct err *e)
+static int parse_error(const char *s, int *out, struct err *e)
 {
-	int i;
+	int code;
 
-	for (i = 1; i < 4096; i++) {
-		const char *name = strerrorname_np(i);
-
-		if (name && !strcmp(name, s)) {
-			*out = -i;
-			return 0;
-		}
-	}
-	return err_set(e, EINVAL, "err=%s: not the name of an error", s);
+	if (parse_errno(s, &code))
+		return err_set(e, EINVAL, "err=%s: not the name of an error", s);
+	*out = -code;
+	return 0;
 }
 
 /* One word after the operation.  *acts: the rule has an action. */
@@ -122,7 +91,7 @@ static int parse_word(char *word, struct rule *r, unsigned *actions, struct err 
 	if (v && !strcmp(word, "delay"))
 		return parse_delay(v, &r->plan.delay_ns, e);
 	if (v && !strcmp(word, "err"))
-		return parse_errno(v, &r->plan.err, e);
+		return parse_error(v, &r->plan.err, e);
 	if (!v && !strcmp(word, "stall"))
 		r->plan.stall = true;
 	else if (!v && !strcmp(word, "short"))
