@@ -24,6 +24,9 @@
  *	after=N		not the first N times
  *	times=N		then N times at most
  *
+ * Points named "rule.*" stand where a durability rule is kept; only skip makes sense there, and it
+ * makes the program behave as if the rule did not exist.
+ *
  * Threads: any.  Errors: an unknown name and an action that the point cannot take are refused, and
  * the rules in force stay.
  */

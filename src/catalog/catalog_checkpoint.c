@@ -30,6 +30,8 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "base/point.h"
+
 #define VACUUM_PAGES 512	/* given back at most, a checkpoint */
 
 /* Give free pages at the end back to the file system, once they are worth it: lists shrink, files do not. */
@@ -78,10 +80,13 @@ int catalog_checkpoint_locked(struct catalog *c)
 	r = catalog_flush_file(c, c->wal_fd);
 	if (!r)
 		r = fold(c, SQLITE_CHECKPOINT_PASSIVE);
+	POINT("checkpoint.copied");
 	if (!r)
 		r = catalog_flush_file(c, c->db_fd);
+	POINT("checkpoint.flushed");
 	if (!r)
 		r = fold(c, SQLITE_CHECKPOINT_TRUNCATE);
+	POINT("checkpoint.truncated");
 	if (!r)
 		r = catalog_flush_file(c, c->wal_fd);
 	if (!r)

@@ -16,6 +16,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/point.h"
+
 int catalog_begin(struct catalog *c)
 {
 	int r;
@@ -125,6 +127,7 @@ int catalog_commit(struct catalog *c)
 		make_room(c);
 	if (r)
 		return r;
+	POINT("catalog.committed");
 	r = catalog_flush_wait(c, ticket);
 	if (!r && atomic_load(&c->wal_bytes) > c->hooks.wal_max)
 		catalog_checkpoint(c);	/* the last resort; its failure does not undo this commit */

@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/point.h"
+
 #include "internal.h"
 
 enum { WHOLE_WINDOW = 16, READ_AHEAD = 4 };
@@ -121,6 +123,8 @@ int access_need_name(struct eobj *dir, const char *name, struct access_wait *w)
 static int park(struct eobj *o, struct access_wait *w, enum wait_cond cond, uint64_t off, uint64_t len)
 {
 	if (wait_holds(o, cond, off, len))
+		return 0;
+	if (wait_is_for_record(cond) && POINT_STEP("rule.change-waits") == POINT_SKIP)
 		return 0;
 	if (o->en->poisoned || o->en->stopping)
 		return -EIO;
@@ -303,7 +307,9 @@ int access_truncated(struct eobj *o, int fd, uint64_t new_size)
 		content_limit(&o->content, new_size);
 	}
 	pthread_mutex_unlock(&o->en->mu);
-	return lowered ? eobj_write_mark(o->en, o, fd) : 0;
+	if (!lowered || POINT_STEP("truncate.limit") == POINT_SKIP)
+		return 0;
+	return eobj_write_mark(o->en, o, fd);
 }
 
 void access_change_end(struct eobj *o)
@@ -369,7 +375,7 @@ bool access_must_hide(struct eobj *o, uint64_t target_nlink)
 {
 	bool hide;
 
-	if (!o)
+	if (!o || POINT_STEP("rule.hide-last-name") == POINT_SKIP)
 		return false;
 	pthread_mutex_lock(&o->en->mu);
 	hide = eobj_has_links(o) && !o->in_holder && target_nlink == 1 && !o->en->links_swept &&
@@ -382,6 +388,7 @@ int access_hide(struct eobj *o, int dirfd, const char *name)
 {
 	int r = target_holder_hide(o->en->target, dirfd, name, o->oid);
 
+	POINT("delete.hidden");
 	if (r)
 		return r;
 	pthread_mutex_lock(&o->en->mu);
@@ -405,6 +412,7 @@ void access_deleted(struct eobj *o, bool gone)
 		clear = true;
 	}
 	pthread_mutex_unlock(&o->en->mu);
+	POINT("delete.done");
 	if (record)
 		record_queue(o->en, RECORD_DELETED, o);
 	if (clear)
@@ -487,7 +495,7 @@ int access_root_setattr(struct engine *en, unsigned valid, const struct stat *st
 
 bool access_fdatasync_is_fsync(struct eobj *o)
 {
-	return o && !flag(o, &o->cleaned);
+	return o && !flag(o, &o->cleaned) && POINT_STEP("rule.datasync-is-full") != POINT_SKIP;
 }
 
 void access_visited(struct eobj *dir)

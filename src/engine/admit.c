@@ -23,6 +23,7 @@
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/point.h"
 #include "internal.h"
 
 struct admission {
@@ -158,6 +159,7 @@ static int new_object(const struct admission *ad, uint64_t oid, const struct tar
 		eobj_put(o);	/* never in the table */
 		return -EEXIST;
 	}
+	POINT("admit.stub");
 	if (ad->fh && ad->fh->len)
 		fhcache_put(ad->en->fhs, oid, ad->fh);
 	r = record_queue_name(ad->en, RECORD_ROW, o, o->parent, o->name, o->name_len);
@@ -183,6 +185,7 @@ static int link_name(const struct admission *ad, struct eobj *o)
 		r = target_link(ad->en->target, &o->th, ad->dirfd, ad->name);
 	if (r && r != -EEXIST && r != -ESTALE && r != -ENOENT)
 		return r;
+	POINT("admit.linked");
 	/* -EEXIST: an application has the name; -ESTALE: it deleted the object: claimed all the same */
 	if (!r && o->in_holder && !target_holder_drop(ad->en->target, o->oid)) {
 		pthread_mutex_lock(&ad->en->mu);
@@ -204,6 +207,8 @@ static bool same_source_object(const struct eobj *o, const struct source_attr *a
 
 /* ---- the name is taken on the target ---- */
 
+static int make_stub(const struct admission *ad);
+
 static int adopt(const struct admission *given, int fd, const struct target_mark *m)
 {
 	struct admission copy = *given, *ad = &copy;
@@ -214,6 +219,9 @@ static int adopt(const struct admission *given, int fd, const struct target_mark
 	ad->adopting = true;
 	fill_target_attr(ad, &t);
 	r = target_handle_of(fd, &h);
+	if (POINT_STEP("rule.adopt") == POINT_SKIP)
+		return unlinkat(ad->dirfd, ad->name, S_ISDIR(t.mode) ? AT_REMOVEDIR : 0) ? -errno : make_stub(ad);
+	POINT("admit.adopting");
 	if (!r)
 		r = target_stub_redo(ad->en->target, fd, &t);
 	if (!r)

@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/point.h"
 #include "internal.h"
 
 enum { GROUP_SIZE = 4000, RETRY_MS = 1000 };
@@ -63,6 +64,7 @@ static int flush_group(struct engine *en)
 	if (!en->plain)
 		r = target_stamp_set(en->target, en->stamp + 1);	/* D2: target is at most one ahead */
 	pthread_mutex_unlock(&en->mark_mu);
+	POINT("group.stamped");
 	if (r == -ENOSPC || r == -EDQUOT)
 		return r;
 	if (!r)
@@ -75,7 +77,10 @@ static int flush_group(struct engine *en)
 static int record_group(struct engine *en, struct list *batch)
 {
 	uint64_t stamp = en->stamp + 1;
-	int r = catalog_begin(en->catalog);
+	int r;
+
+	POINT("group.flushed");
+	r = catalog_begin(en->catalog);
 
 	if (r)
 		return r;
@@ -93,7 +98,9 @@ static int record_group(struct engine *en, struct list *batch)
 		catalog_rollback(en->catalog);
 		return r;
 	}
+	POINT("group.applied");
 	r = catalog_commit(en->catalog);
+	POINT("group.committed");
 	if (!r) {
 		en->stamp = stamp;
 		atomic_fetch_add(&en->commits, 1);
@@ -153,6 +160,7 @@ void commit_clean(struct engine *en, struct eobj *o)
 		record_queue(en, RECORD_CLEANED, o);
 	if (wait_for_names)
 		return;
+	POINT("clean.begin");
 	fd = target_open_handle(en->target, &o->th, O_PATH);
 	pthread_mutex_lock(&en->mark_mu);
 	r = fd < 0 ? fd : target_mark_remove(en->target, fd);
@@ -166,6 +174,7 @@ void commit_clean(struct engine *en, struct eobj *o)
 		log_warn("mark of object %llu: %s", (unsigned long long)o->oid, strerrordesc_np(-r));
 		return;		/* it stays on the cleaning list */
 	}
+	POINT("clean.unmarked");
 	record_queue(en, RECORD_CLEANED, o);
 	engine_changed(en, &o->th);
 }

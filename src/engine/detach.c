@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
+#include "base/point.h"
 #include "engine/engine.h"
 #include "internal.h"
 
@@ -59,7 +60,9 @@ static int plain_root(struct engine *en, struct err *e)
 
 	if (r)
 		return err_sys(e, r, "the hidden directory %s cannot be removed", TARGET_HOLDER_NAME);
+	POINT("detach.holder-gone");
 	r = open_root(en);
+	POINT("detach.root-open");
 	if (!r)
 		r = target_root_restore(en->target, NULL);	/* owner and times are its own already */
 	return r ? err_sys(e, r, "the target directory cannot get its own mode back") : 0;
@@ -76,12 +79,16 @@ int engine_make_plain(struct engine *en, struct err *e)
 		if (r)
 			return err_sys(e, r, "the catalog cannot be written");
 	}
+	POINT("detach.begun");
 	return plain_root(en, e);
 }
 
 int engine_record_detached(struct engine *en, struct err *e)
 {
-	int r = set_phase(en, CATALOG_DETACHED);
+	int r;
 
+	POINT("detach.unmounted");
+	r = set_phase(en, CATALOG_DETACHED);
+	POINT("detach.recorded");
 	return r ? err_sys(e, r, "the catalog cannot be written") : 0;
 }

@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/point.h"
 #include "internal.h"
 
 enum { OID_BLOCK = 1 << 16, READ_MAX = 1 << 20, DEFAULT_DEPTH = 64 };
@@ -185,12 +186,14 @@ static int found_migration(struct engine *en, struct err *e)
 	r = target_handle_of(fd, &h);
 	if (!r)
 		r = target_mark_set(en->target, fd, &m);
+	POINT("start.root-marked");
 	if (!r)
 		r = target_stamp_set(en->target, 0);
 	if (!r && (fchown(fd, a->uid, a->gid) || fsync(fd)))
 		r = -errno;
 	if (r)
 		return err_sys(e, r, "the target directory cannot be prepared");
+	POINT("start.root-ready");
 	root_row(en, &h, &row);
 	en->root_mode = a->mode;
 	r = catalog_begin(en->catalog);

@@ -24,6 +24,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/point.h"
 #include "internal.h"
 
 static const uint64_t full_pause = CLOCK_SEC, change_pause = 5 * CLOCK_MS;
@@ -129,6 +130,7 @@ static int put_mtime_back(struct eobj *o)
 
 	if (fd < 0)
 		return fd;
+	POINT("fetch.whole");
 	do {
 		struct timespec ts[2] = { { .tv_nsec = UTIME_OMIT } };
 		unsigned gen;
@@ -137,7 +139,7 @@ static int put_mtime_back(struct eobj *o)
 		ts[1] = wanted_mtime(o);
 		gen = o->times_gen;
 		pthread_mutex_unlock(&en->mu);
-		if (futimens(fd, ts))
+		if (POINT_STEP("rule.times-back") != POINT_SKIP && futimens(fd, ts))
 			r = -errno;
 		pthread_mutex_lock(&en->mu);
 		again = !r && gen != o->times_gen;
@@ -175,6 +177,7 @@ void fetch_finish_if_whole(struct eobj *o)
 	if (o->content.count > 1)
 		en->landed_partial -= o->landed < en->landed_partial ? o->landed : en->landed_partial;
 	pthread_mutex_unlock(&en->mu);
+	POINT("fetch.finished");
 	record_queue(en, RECORD_COMPLETE, o);
 	pthread_mutex_lock(&en->mu);
 	wait_collect(o, &k);
@@ -415,7 +418,7 @@ static void arrived(struct source_req *req)
 		fetch_failed(f, req->err);
 		return;
 	}
-	why = req->has_attr ? difference(&o->promise, &req->attr) : NULL;
+	why = req->has_attr && POINT_STEP("rule.check-source") != POINT_SKIP ? difference(&o->promise, &req->attr) : NULL;
 	if (!why && !req->out_length && f->off < f->end)
 		why = "it ended early on the source";
 	if (why) {
@@ -440,6 +443,7 @@ static void arrived(struct source_req *req)
 		break;
 	}
 	r = land(f, req, limit);
+	POINT("fetch.landed");
 	leave_landing(o);
 	if (r)
 		target_refused(f, r);

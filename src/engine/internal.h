@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "base/point.h"
 #include "engine/engine.h"
 
 /* ---- content.c: which chunks of a file are where; pure ---- */
@@ -168,6 +169,7 @@ struct wakes {			/* collected under mu, fired without */
 void wakes_init(struct wakes *k);
 void wakes_fire(struct wakes *k);
 bool wait_holds(const struct eobj *o, enum wait_cond cond, uint64_t off, uint64_t len);	/* mu held */
+bool wait_is_for_record(enum wait_cond cond);	/* needs no bytes of the source, only the committer */
 void wait_park(struct list *queue, struct access_wait *w, enum wait_cond cond, uint64_t off, uint64_t len);
 void wait_collect(struct eobj *o, struct wakes *k);	/* mu held: whose condition holds or failed */
 void wait_drain(struct list *queue, int err, struct wakes *k);	/* mu held: everybody */

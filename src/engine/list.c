@@ -22,6 +22,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/point.h"
 #include "internal.h"
 
 enum { MAX_QUEUED = 40000, RELISTS = 5 };
@@ -142,15 +143,16 @@ static void finished(struct list_op *op)
 	int r = op->dir->old_life ? admit_sweep(en, op->dir, op->dirfd) : 0;
 	struct wakes k;
 
+	POINT("list.all-admitted");
 	if (!r)
 		r = put_times_back(op);
-
 	if (r) {
 		engine_quarantine(op->dir, r, "the directory could not be finished on the target: %s",
 				  strerrordesc_np(-r));
 		end(op);
 		return;
 	}
+	POINT("list.finished");
 	record_queue(en, RECORD_LISTED, op->dir);
 	wakes_init(&k);
 	pthread_mutex_lock(&en->mu);
@@ -368,6 +370,7 @@ static void page(struct source_req *req)
 			   req->bad_entries, req->bad_name);
 	if (!r)
 		r = take_entries(op, req);
+	POINT("list.page");
 	pthread_mutex_lock(&en->mu);
 	stop = r || op->err || req->eof;
 	crowded = en->queued > MAX_QUEUED;

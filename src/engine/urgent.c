@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/point.h"
+
 #include "internal.h"
 
 struct urgent_object {		/* one inode to flush and what becomes durable with it */
@@ -174,17 +176,22 @@ static int flush_dirs(struct engine *en, struct urgent *u)
 static int flush_urgent(struct engine *en, struct urgent *u)
 {
 	for (size_t i = 0; i < u->n; i++) {
-		int r = target_sync_one(en->target, &u->v[i].o->th);
+		int r = POINT_STEP("rule.flush-stub") == POINT_SKIP ? 0 :
+			target_sync_one(en->target, &u->v[i].o->th);
 
 		if (r && r != -ESTALE)
 			return r;
 	}
+	POINT("urgent.stub-flushed");
 	return flush_dirs(en, u);
 }
 
 static int apply_urgent(struct engine *en, struct urgent *u)
 {
-	int r = catalog_begin(en->catalog);
+	int r;
+
+	POINT("urgent.flushed");
+	r = catalog_begin(en->catalog);
 
 	if (r)
 		return r;
@@ -204,7 +211,9 @@ static int apply_urgent(struct engine *en, struct urgent *u)
 		catalog_rollback(en->catalog);
 		return r;
 	}
+	POINT("urgent.applied");
 	r = catalog_commit(en->catalog);
+	POINT("urgent.committed");
 	if (!r)
 		atomic_fetch_add(&en->commits, 1);
 	return r;

@@ -11,6 +11,7 @@
 #include "internal.h"
 
 #include "base/clock.h"
+#include "base/point.h"
 
 void wakes_init(struct wakes *k)
 {
@@ -45,17 +46,24 @@ bool wait_holds(const struct eobj *o, enum wait_cond cond, uint64_t off, uint64_
 	case WAIT_CONTENT:
 		return o->finished;
 	case WAIT_CONTENT_RECORDED:
-		return o->recorded;
+		return o->recorded || (o->finished && POINT_STEP("rule.content-recorded") == POINT_SKIP);
 	case WAIT_RANGE:
 		return o->finished || content_covers(&o->content, CONTENT_HERE, off, len);
 	case WAIT_RANGE_RECORDED:
-		return o->recorded || content_covers(&o->content, CONTENT_RECORDED, off, len);
+		return o->recorded || content_covers(&o->content, CONTENT_RECORDED, off, len) ||
+		       (POINT_STEP("rule.content-recorded") == POINT_SKIP &&
+			(o->finished || content_covers(&o->content, CONTENT_HERE, off, len)));
 	case WAIT_INTENT:
 		return (o->intent || o->recorded) && !o->pending_rows;
 	case WAIT_CHANGE:
 		return !o->landing && !o->frozen;
 	}
 	return true;
+}
+
+bool wait_is_for_record(enum wait_cond cond)
+{
+	return cond == WAIT_RECORD || cond == WAIT_INTENT;
 }
 
 static bool needs_source(enum wait_cond cond)

@@ -20,6 +20,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/point.h"
+
 #include "internal.h"
 #include "kabi.h"
 #include "open.h"
@@ -90,9 +92,10 @@ static int need_change(struct request *r, struct eobj *o, int fd, off_t off, uin
 
 	if (!o)
 		return 0;
-	rc = access_need_record(o, &r->wait);
+	/* the range first: one commit then records both */
+	rc = access_need_range_recorded(o, (uint64_t)off, len, &r->wait);
 	if (!rc)
-		rc = access_need_range_recorded(o, (uint64_t)off, len, &r->wait);
+		rc = access_need_record(o, &r->wait);
 	if (!rc)
 		rc = access_times_taken(o, fd, NULL);
 	return rc;
@@ -188,7 +191,9 @@ static int write_fd(struct request *r, int fd)
 		if (rc)
 			return rc;
 	}
+	POINT("write.ready");
 	n = write_all(r, fd);
+	POINT("write.done");
 	if (n < 0)
 		return (int)n;
 	if (o)
@@ -214,6 +219,15 @@ const struct op op_write = { .name = "write", .run = write_run, .interruptible =
 
 /* ---- FSYNC ---- */
 
+static int sync_fd(int fd, bool data_only)
+{
+	int rc = POINT_STEP("mount.fsync");
+
+	if (rc)
+		return rc == POINT_SKIP ? 0 : rc;
+	return (data_only ? fdatasync(fd) : fsync(fd)) ? -errno : 0;
+}
+
 static int fsync_run(struct request *r)
 {
 	struct eobj *o = request_object(r, 0, r->node);
@@ -222,10 +236,7 @@ static int fsync_run(struct request *r)
 
 	if (fd < 0)
 		return fd;
-	if (r->flags && !(o && access_fdatasync_is_fsync(o)))
-		rc = fdatasync(fd) ? -errno : 0;
-	else
-		rc = fsync(fd) ? -errno : 0;
+	rc = sync_fd(fd, r->flags && !(o && access_fdatasync_is_fsync(o)));
 	put_fd(fd, own);
 	if (!rc)
 		fuse_reply_err(r->req, 0);

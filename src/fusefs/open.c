@@ -41,6 +41,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/point.h"
 #include "kabi.h"
 
 static int without_fsetid(int dev_fd, struct kabi_backing_map *m)
@@ -265,6 +266,7 @@ static int truncate_now(struct request *r, struct eobj *o)
 	ctime_touched(r->f, r->node);
 	if (!rc && ftruncate(fd, 0))
 		rc = -errno;
+	POINT("truncate.done");
 	if (!rc && o)
 		rc = access_truncated(o, fd, 0);
 	if (!rc && r->kflags & FUSE_OPEN_KILL_SUIDGID)

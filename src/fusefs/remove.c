@@ -15,6 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/point.h"
+
 int remove_open(struct request *r, unsigned slot, struct eobj *dir, int pfd, const char *name, struct victim *v)
 {
 	int rc;
@@ -96,10 +98,12 @@ static int remove_run(struct request *r, bool dir)
 	ctime_touched_handle(r->f, &v.handle);	/* its other names' inode */
 	if (!dir)
 		hidden = remove_hide(&v, pfd, r->name);
+	POINT("delete.ready");
 	if (!hidden && unlinkat(pfd, r->name, dir ? AT_REMOVEDIR : 0))
 		rc = -errno;
 	if (hidden < 0)
 		rc = hidden;
+	POINT("delete.unlinked");
 	remove_done(r, &v, !rc, hidden > 0);
 	if (rc)
 		return rc;

@@ -19,6 +19,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/point.h"
+
 #include "internal.h"
 #include "remove.h"
 
@@ -84,7 +86,9 @@ static int act(struct request *r, struct move *m, bool replaces)
 		ctime_touched_handle(r->f, &m->to.handle);
 	if (hidden)
 		flags |= RENAME_NOREPLACE;
+	POINT("rename.ready");
 	rc = renameat2(m->pfd, r->name, m->npfd, r->name2, flags) ? -errno : 0;
+	POINT("rename.done");
 	if (replaces)
 		remove_done(r, &m->to, hidden || !rc, hidden);
 	return rc;

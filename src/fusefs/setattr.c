@@ -16,6 +16,8 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/point.h"
+
 #include "internal.h"
 #include "open.h"
 
@@ -89,6 +91,7 @@ static int set_size(struct request *r, struct eobj *o)
 	attr_fd_path(path, fd);
 	if (r->has_fh ? ftruncate(fd, r->attr.st_size) : truncate(path, r->attr.st_size))
 		return -errno;
+	POINT("truncate.done");
 	if (o)
 		rc = access_truncated(o, fd, (uint64_t)r->attr.st_size);
 	if (!rc && r->flags & FUSE_SET_ATTR_KILL_SUID)

@@ -13,6 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/point.h"
+
 enum { BLOCK = 4096 };
 
 static bool is_zero(const unsigned char *p, size_t n)
@@ -57,11 +59,13 @@ static size_t piece(size_t left, uint64_t off)
 int target_land(int fd, const void *data, size_t n, uint64_t offset, bool fresh)
 {
 	const unsigned char *p = data;
+	int r = POINT_FAIL("target.land");
 
+	if (r)
+		return r;
 	while (n) {
 		size_t run = piece(n, offset);
 		bool zero = is_zero(p, run);
-		int r;
 
 		while (run < n) {	/* extend by pieces of the same kind */
 			size_t next = piece(n - run, offset + run);
@@ -76,6 +80,7 @@ int target_land(int fd, const void *data, size_t n, uint64_t offset, bool fresh)
 		p += run;
 		n -= run;
 		offset += run;
+		POINT("land.piece");
 	}
 	return 0;
 }

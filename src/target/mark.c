@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/point.h"
 
 #define STAMP_XATTR TARGET_XATTR ".stamp"
 enum { VERSION = 1, FLAGS = TARGET_MARK_TIMES };
@@ -125,6 +126,7 @@ int target_root_restore(struct target *t, const struct target_attr *a)
 	r = target_removexattr(t->root, TARGET_XATTR);
 	if (r && r != -ENODATA)
 		return r;
+	POINT("root.unmarked");
 	r = target_removexattr(t->root, STAMP_XATTR);
 	if (r && r != -ENODATA)
 		return r;
@@ -133,5 +135,6 @@ int target_root_restore(struct target *t, const struct target_attr *a)
 
 int target_root_guard(struct target *t)
 {
+	POINT("root.unguarded");
 	return fchmod(t->root, 0) || fsync(t->root) ? -errno : 0;
 }

@@ -21,6 +21,7 @@
 
 #include "base/cleanup.h"
 #include "base/creds.h"
+#include "base/point.h"
 
 #define ACL_ACCESS "system.posix_acl_access"
 #define ACL_DEFAULT "system.posix_acl_default"
@@ -43,7 +44,8 @@ int target_set_times(int fd, const struct timespec *atime, const struct timespec
 
 static int create_bare(struct target *t, int dirfd, const char *name, const struct target_attr *a)
 {
-	int r = creds_set_fs(t->id.reserved_id, t->id.reserved_id);
+	bool reserved = POINT_STEP("rule.reserved-owner") != POINT_SKIP;
+	int r = reserved ? creds_set_fs(t->id.reserved_id, t->id.reserved_id) : creds_set_fs(0, 0);
 	int fd;
 
 	if (r)
@@ -86,8 +88,10 @@ static int dress(int fd, const struct target_attr *a)
 
 	if (!r)
 		r = target_set_times(fd, &a->atime, &a->mtime);
+	POINT("stub.dressed");
 	if (!r && fchownat(fd, "", a->uid, a->gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
 		r = -errno;
+	POINT("stub.owned");
 	if (!r && (a->mode & 06000))
 		r = set_mode(fd, a->mode);
 	return r;
@@ -141,10 +145,12 @@ int target_stub_create(struct target *t, int dirfd, const char *name, const stru
 	}
 	if (fd < 0)
 		return fd;
+	POINT("stub.created");
 	/* ACLs first: beside one the mark would not fit into the inode (ext4), and its block would stay */
 	r = remove_acls(fd, a->mode);
 	if (!r)
 		r = target_mark_set(t, fd, m);
+	POINT("stub.marked");
 	if (!r)
 		r = target_handle_of(fd, out);
 	if (!r && S_ISREG(a->mode) && a->size && ftruncate(fd, (off_t)a->size))

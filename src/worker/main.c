@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "ending.h"
+#include "faults.h"
 #include "migration.h"
 #include "process.h"
 
@@ -121,7 +122,9 @@ static int start(const struct options *o, struct err *e)
 	log_set_level(o->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
 	log_set_sink(log_line, &logging);
 	process_settle();
-	r = monitor_start(&events, o->status_ms, &m.monitor, e);
+	r = faults_points(o->points, e);
+	if (!r)
+		r = monitor_start(&events, o->status_ms, &m.monitor, e);
 	if (!r) {
 		r = report(&m);
 		monitor_end(m.monitor);
@@ -140,6 +143,10 @@ int main(int argc, char **argv)
 
 	monitor_block_signals();
 	r = options_parse(&o, argc, argv, &e);
+	if (!r && o.print_points) {
+		faults_print_points();
+		return WORKER_DONE;
+	}
 	if (!r)
 		r = start(&o, &e);
 	if (r >= 0)

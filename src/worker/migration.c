@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/point.h"
 #include "faults.h"
 #include "opcount.h"
 #include "paths.h"
@@ -154,6 +155,7 @@ static int make_catalog(struct migration *m, struct err *e)
 	snprintf(is.source, sizeof is.source, "%s", m->source_url);
 	snprintf(is.target, sizeof is.target, "%s", m->target_path);
 	r = statedir_make(m->state, e);
+	POINT("start.state-made");
 	if (!r)
 		r = catalog_open(m->state, true, &is, &m->catalog, &created, e);
 	if (!r)
@@ -212,7 +214,7 @@ static int open_source(struct migration *m, struct err *e)
 		m->source = s;
 	if (!s)
 		return err_sys(e, ENOMEM, "source");
-	return faults_apply(m->fault, m->options->faults, e);
+	return faults_source(m->fault, m->options->faults, e);
 }
 
 static void reload_faults(void *arg)
@@ -220,7 +222,7 @@ static void reload_faults(void *arg)
 	struct migration *m = arg;
 	struct err e = { 0 };
 
-	if (faults_apply(m->fault, m->options->faults, &e))
+	if (faults_source(m->fault, m->options->faults, &e) || faults_points(m->options->points, &e))
 		log_warn("%s", e.text);
 }
 
@@ -319,8 +321,10 @@ int migration_mount(struct migration *m, struct err *e)
 	r = migration_engine(m, e);
 	if (!r)
 		r = guard_root(m, e);
+	POINT("start.guarded");
 	if (!r)
 		r = start_mount(m, e);
+	POINT("start.mounted");
 	if (!r)
 		r = engine_start(m->engine, e);
 	m->engine_started = !r;

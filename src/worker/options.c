@@ -31,6 +31,7 @@ static void from_environment(struct options *o)
 	const char *log = getenv("DMM_LOG");
 
 	o->faults = getenv("DMM_SOURCE_FAULTS");
+	o->points = getenv("DMM_POINTS");
 	o->hold_background = flag("DMM_TEST_HOLD_BACKGROUND");
 	o->no_passthrough = flag("DMM_TEST_NO_PASSTHROUGH");
 	o->debug = log && !strcmp(log, "debug");
@@ -59,6 +60,9 @@ static int one(struct options *o, int opt, const char *arg, struct err *e)
 	case 'x':
 		o->exit_when_detached = true;
 		return 0;
+	case 'p':
+		o->print_points = true;
+		return 0;
 	default:
 		return err_set(e, EINVAL, "dmm-worker does not know an option it was given; "
 			       "dmm and dmm-worker are of different versions");
@@ -73,6 +77,7 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
 		{ "state", required_argument, NULL, 's' },
 		{ "whole-file-limit", required_argument, NULL, 'w' },
 		{ "exit-when-detached", no_argument, NULL, 'x' },
+		{ "points", no_argument, NULL, 'p' },
 		{ 0 },
 	};
 	int opt, r;
@@ -87,6 +92,8 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
 		if (r)
 			return r;
 	}
+	if (o->print_points)
+		return 0;
 	if (o->channel_fd < 0)
 		return err_set(e, EINVAL, "dmm-worker is started by dmm run");
 	if (argc - optind != 2)

@@ -5,9 +5,10 @@
  *   dmm-worker --channel-fd N [--status-ms N] [--state DIR] [--whole-file-limit BYTES]
  *              [--exit-when-detached] SOURCE TARGET
  *
+ *   dmm-worker --points	lists the fault points, for tests
+ *
  * DIR and TARGET are absolute: the worker leaves its working directory.
- * For tests, from the environment: DMM_SOURCE_FAULTS (rules of the fault decorator, or @FILE; read
- * again on SIGHUP), DMM_TEST_HOLD_BACKGROUND=1, DMM_LOG=debug, DMM_TEST_NO_PASSTHROUGH=1.
+ * For tests, from the environment: DMM_SOURCE_FAULTS and DMM_POINTS (faults.h), DMM_TEST_HOLD_BACKGROUND=1, DMM_LOG=debug, DMM_TEST_NO_PASSTHROUGH=1.
  */
 #ifndef DMM_WORKER_OPTIONS_H
 #define DMM_WORKER_OPTIONS_H
@@ -29,7 +30,8 @@ struct options {
 	uint64_t whole_file_limit;	/* bytes */
 	bool exit_when_detached;
 	const char *source, *target;	/* as given; point into argv */
-	const char *faults;		/* NULL: none */
+	const char *faults, *points;	/* NULL: none */
+	bool print_points;		/* and nothing else */
 	bool hold_background, no_passthrough, debug;
 };
 
