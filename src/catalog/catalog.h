@@ -42,10 +42,10 @@
 
 #include "base/err.h"
 
-#define CATALOG_SCHEMA 1
+#define CATALOG_SCHEMA 2
 #define CATALOG_ROOT_OID 1
 
-/* Object states; doc/states.md draws them.  Terminal ones are the ledger's columns (D8). */
+/* Object states; doc/crash-safety.md draws them.  Terminal ones are the ledger's columns (D8). */
 enum catalog_state {
 	CATALOG_FOUND = 0,	/* stub is durable; content (or listing, for a directory) is missing */
 	CATALOG_CLEANING = 1,	/* complete and durable; the mark may still be on the inode (D4) */
@@ -134,7 +134,14 @@ void catalog_rollback(struct catalog *c);
 /* Reserve n oids durably (own commit); *first is the first of them. */
 int catalog_reserve_oids(struct catalog *c, uint64_t n, uint64_t *first);
 
-/* Small values: "phase", "stamp", "root_mode" ...; blob of at most 4096 bytes. Inside begin/commit. */
+/*
+ * The phase of the migration, and the only function that changes it: RUNNING -> DETACHING -> DETACHED, each step
+ * from exactly its predecessor (-ESTALE otherwise; repeating a step that was made is 0).  Own commit, durable.
+ */
+int catalog_set_phase(struct catalog *c, enum catalog_phase to);
+enum catalog_phase catalog_phase(struct catalog *c);
+
+/* Small values: "stamp", "root_mode" ...; blob of at most 4096 bytes. Inside begin/commit. */
 int catalog_meta_set(struct catalog *c, const char *key, const void *value, size_t n);
 int catalog_meta_get(struct catalog *c, const char *key, void *value, size_t *n);	/* *n: room in, length out */
 
@@ -145,16 +152,25 @@ int catalog_meta_get(struct catalog *c, const char *key, void *value, size_t *n)
  * (the newest wins).  A name is 1..255 bytes without NUL and '/' (empty only for parent 0); oids are below 2^39. */
 int catalog_add(struct catalog *c, const struct catalog_row *row);
 
-/* Move an object from one of the states in from_mask (bits 1 << state) to `to`; -ESTALE when it is in another
- * one (nothing changed), with *actual (may be NULL) telling it.  Keeps the counters. */
+/*
+ * The one function that changes the state of an object.  Moves it from one of the states in from_mask (bits 1 << state) to
+ * `to`; -ESTALE when it is in another one (nothing changed), with *actual (may be NULL) telling it; -EINVAL when
+ * catalog_may_move() forbids the step for its type.  Keeps the counters.
+ */
 int catalog_transition(struct catalog *c, uint64_t oid, unsigned from_mask, enum catalog_state to,
 		       enum catalog_state *actual);
+/* The state machines of doc/crash-safety.md as a table: files (and everything else that is not a directory), and directories. */
+bool catalog_may_move(enum catalog_type type, enum catalog_state from, enum catalog_state to);
 /* Setting CATALOG_F_MODIFIED voids the checksum; a later set_checksum then has no effect (D8). */
 int catalog_set_checksum(struct catalog *c, uint64_t oid, const uint8_t checksum[16]);
 int catalog_set_flags(struct catalog *c, uint64_t oid, unsigned set, unsigned clear);
 int catalog_set_priority(struct catalog *c, uint64_t oid, uint8_t priority);
-/* A new promise of the source (retry after quarantine): size, used, times, change; the state is untouched. */
+/* A new promise of the source (retry after quarantine): type, size, used, fsid, fileid, nlink, times, change, and the handle when
+ * handle_len is not 0; the state is untouched.  Keeps counters, lists and the link index. -EINVAL: HARDLINK rows. */
 int catalog_set_promise(struct catalog *c, const struct catalog_row *row);
+/* The ctime column of an object that is complete: its ctime on the target, as DMM left it (0, 0: unknown, an application may have been
+ * there).  Before that the column holds the source's. */
+int catalog_set_ctime(struct catalog *c, uint64_t oid, struct catalog_time ctime);
 
 int catalog_get(struct catalog *c, uint64_t oid, struct catalog_row *out);
 int catalog_find(struct catalog *c, uint64_t parent, const char *name, size_t name_len, struct catalog_row *out);
@@ -172,11 +188,20 @@ struct catalog_pos {
 int catalog_list(struct catalog *c, enum catalog_list which, struct catalog_pos *pos, struct catalog_row *rows,
 		 unsigned max, unsigned *n);
 
+/* All rows, HARDLINKs too, in the order of their oids, after *oid (0 starts); *oid moves on.  *n = 0: the end. */
+int catalog_walk(struct catalog *c, uint64_t *oid, struct catalog_row *rows, unsigned max, unsigned *n);
+
 /* --- resident ranges of large files: [start, end) in bytes, durably on the target --- */
-int catalog_range_add(struct catalog *c, uint64_t oid, uint64_t start, uint64_t end);	/* merges neighbours */
+/*
+ * sum: the sum modulo 2^128 (big-endian bytes) of the checksums of the chunks in the range, NULL = not known.  Merging neighbours adds
+ * their sums (not known + anything = not known).  A range that lies wholly inside one that is there changes nothing, so adding chunk by chunk
+ * counts each exactly once; one that overlaps partly makes the merged sum not known.
+ */
+int catalog_range_add(struct catalog *c, uint64_t oid, uint64_t start, uint64_t end, const uint8_t sum[16]);
 int catalog_range_drop(struct catalog *c, uint64_t oid);	/* complete or refetched */
+/* sum is NULL when it is not known. */
 int catalog_range_each(struct catalog *c, uint64_t oid,
-		       int (*fn)(void *arg, uint64_t start, uint64_t end), void *arg);
+		       int (*fn)(void *arg, uint64_t start, uint64_t end, const uint8_t *sum), void *arg);
 
 /* From memory, as of the last transaction that ended; never waits.  bytes are modulo 2^64. */
 int catalog_counters(struct catalog *c, struct catalog_counters *out);
@@ -195,6 +220,18 @@ struct catalog_event {
 /* Events after *pos (an id; 0 starts), oldest first; *pos moves on.  *n = 0: no more. */
 int catalog_event_list(struct catalog *c, uint64_t *pos, struct catalog_event *out, unsigned max,
 		       unsigned *n);
+
+/* What a verification has found, kept until the next one begins: small, one per object.  Inside begin/commit but for each(). */
+int catalog_finding_set(struct catalog *c, uint64_t oid, int code, const char *text);
+int catalog_finding_clear(struct catalog *c);	/* all */
+int catalog_finding_each(struct catalog *c, int (*fn)(void *arg, uint64_t oid, int code, const char *text), void *arg);
+
+/*
+ * The catalog against itself: SQLite's integrity check; counters, ledger, lists, intents, names, links and aliases against the rows; ranges
+ * disjoint, inside the size, and only on files that are not complete; states that exist for the type; every parent there and a directory.
+ * problem() gets one line each.  0, or -errno when the check itself could not be made.  Takes long; nobody else may work on the catalog.
+ */
+int catalog_check(struct catalog *c, void (*problem)(void *arg, uint64_t oid, const char *text), void *arg);
 
 /* Housekeeping that may take long; call from a thread that nobody waits for: folds the WAL into the database.
  * Others may read meanwhile (they wait for the copying, about 1 ms a MiB, not for the flushes); begin waits

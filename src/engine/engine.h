@@ -82,6 +82,19 @@ void engine_progress(struct engine *en, struct engine_progress *out);
 int engine_wait(struct engine *en, int timeout_ms, struct err *e);
 void engine_interrupt(struct engine *en);
 
+/*
+ * A quarantined object (D7).
+ * engine_retry(): the source is asked again and its present version accepted: what had been fetched of the old one is dropped first.
+ *   Refused (-EBUSY, text says what to do) where an application has changed the object: two versions are never mixed.
+ * engine_give_up(): nothing more will come.  The object's name goes from the target, unless an application has changed the object: then
+ *   it is renamed visibly (NAME.dmm-incomplete) and left to the user; a directory stays with what it has.  The ledger says "failed".
+ * Both may ask the source and flush: done() is called exactly once, from any thread, perhaps before the call returns; err 0 or -errno,
+ * text one line.  A retry is done when the object is back in work, not when it is here.
+ */
+typedef void engine_done_fn(void *arg, uint64_t oid, int err, const char *text);
+void engine_retry(struct engine *en, uint64_t oid, engine_done_fn *done, void *arg);
+void engine_give_up(struct engine *en, uint64_t oid, engine_done_fn *done, void *arg);
+
 /* The end.  Verifies that nothing is left (marks removed and durable, holder empty), makes the root plain (mode, owner, times; mark and stamp gone,
  * synced), and records the phase.  Order in doc/crash-safety.md.  Then the caller calls fusefs_detach(). */
 int engine_make_plain(struct engine *en, struct err *e);

@@ -230,8 +230,9 @@ void eobj_refresh_mark(struct engine *en, struct eobj *o)
 		eobj_write_mark(en, o, fd);
 }
 
-static int add_range(void *arg, uint64_t start, uint64_t end)
+static int add_range(void *arg, uint64_t start, uint64_t end, const uint8_t *sum)
 {
+	(void)sum;
 	content_mark_range(arg, start, end);
 	return 0;
 }

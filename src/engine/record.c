@@ -302,7 +302,7 @@ static int apply_ranges(struct engine *en, struct record *r)
 			continue;
 		while (last + 1 < c->count && snap_test(r, last + 1))
 			last++;
-		rc = catalog_range_add(en->catalog, r->oid, content_start(c, i), content_end(c, last));
+		rc = catalog_range_add(en->catalog, r->oid, content_start(c, i), content_end(c, last), NULL);
 		i = last;
 	}
 	return rc;
