@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/parse.h"
 #include "base/size.h"
 #include "command.h"
 #include "display.h"
@@ -15,11 +16,14 @@
 
 #define STATUS_MS_TERMINAL "250"
 #define STATUS_MS "1000"
+#define SOURCE_TIMEOUT_MAX (366ull * 86400)	/* seconds */
 
 static const struct args_option options[] = {
 	{ "state", "DIR", "Keep the catalog of this migration in DIR (default: below /var/lib/dmm)" },
 	{ "whole-file-limit", "SIZE", "Fetch files up to SIZE whole when they are opened, larger "
 				      "ones by range (default: 8M)" },
+	{ "source-timeout", "SECONDS", "Fail what applications wait for with EIO after SECONDS without an answer "
+				       "of the source (default: 0, wait for ever)" },
 	{ "exit-when-detached", NULL, "Return as soon as the mount is gone; old descriptors are "
 				      "served in the background" },
 	{ "json", NULL, "Print one event a line (see events.md)" },
@@ -44,7 +48,7 @@ static int absolute(const char *path, char out[PATH_MAX], struct err *e)
 
 struct request {
 	char worker[PATH_MAX], state[PATH_MAX], target[PATH_MAX], fd[16];
-	char *argv[16];
+	char *argv[20];
 	unsigned argc;
 };
 
@@ -57,6 +61,7 @@ static void push(struct request *q, const char *arg)
 static int build(struct request *q, const struct args *a, struct err *e)
 {
 	const char *state = args_get(a, "state"), *limit = args_get(a, "whole-file-limit");
+	const char *timeout = args_get(a, "source-timeout");
 	int r = absolute(a->operand[1], q->target, e);
 
 	if (!r && state)
@@ -79,6 +84,10 @@ static int build(struct request *q, const struct args *a, struct err *e)
 		push(q, "--whole-file-limit");
 		push(q, limit);
 	}
+	if (timeout) {
+		push(q, "--source-timeout");
+		push(q, timeout);
+	}
 	if (args_get(a, "exit-when-detached"))
 		push(q, "--exit-when-detached");
 	push(q, "--");
@@ -89,14 +98,18 @@ static int build(struct request *q, const struct args *a, struct err *e)
 
 static int check(const struct args *a)
 {
-	const char *limit = args_get(a, "whole-file-limit");
-	uint64_t bytes;
+	const char *limit = args_get(a, "whole-file-limit"), *timeout = args_get(a, "source-timeout");
+	uint64_t n;
 
-	if (!limit || !size_parse(limit, &bytes))
-		return 0;
-	fprintf(stderr, "dmm run: --whole-file-limit: \"%s\" is not a size; try 64K, 8M, 1G\n",
-		limit);
-	return -EINVAL;
+	if (limit && size_parse(limit, &n)) {
+		fprintf(stderr, "dmm run: --whole-file-limit: \"%s\" is not a size; try 64K, 8M, 1G\n", limit);
+		return -EINVAL;
+	}
+	if (timeout && (parse_count(timeout, &n) || n > SOURCE_TIMEOUT_MAX)) {
+		fprintf(stderr, "dmm run: --source-timeout: \"%s\" is not a number of seconds up to a year\n", timeout);
+		return -EINVAL;
+	}
+	return 0;
 }
 
 static int run(const struct args *a)

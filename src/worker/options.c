@@ -8,6 +8,8 @@
 
 #include "base/size.h"
 
+#define SOURCE_TIMEOUT_MAX (366ul * 86400)	/* seconds; dmm checks it first */
+
 static int number(const char *s, unsigned long max, unsigned long *out, struct err *e)
 {
 	char *end;
@@ -57,6 +59,10 @@ static int one(struct options *o, int opt, const char *arg, struct err *e)
 	case 'w':
 		r = size_parse(arg, &o->whole_file_limit);
 		return r ? err_set(e, r, "--whole-file-limit: \"%s\" is not a size", arg) : 0;
+	case 't':
+		r = number(arg, SOURCE_TIMEOUT_MAX, &n, e);
+		o->source_timeout_ms = r ? 0 : n * 1000;
+		return r;
 	case 'x':
 		o->exit_when_detached = true;
 		return 0;
@@ -76,6 +82,7 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
 		{ "status-ms", required_argument, NULL, 'i' },
 		{ "state", required_argument, NULL, 's' },
 		{ "whole-file-limit", required_argument, NULL, 'w' },
+		{ "source-timeout", required_argument, NULL, 't' },
 		{ "exit-when-detached", no_argument, NULL, 'x' },
 		{ "points", no_argument, NULL, 'p' },
 		{ 0 },

@@ -3,7 +3,7 @@
  * What `dmm run` tells its worker: the private contract of the two programs.
  *
  *   dmm-worker --channel-fd N [--status-ms N] [--state DIR] [--whole-file-limit BYTES]
- *              [--exit-when-detached] SOURCE TARGET
+ *              [--source-timeout SECONDS] [--exit-when-detached] SOURCE TARGET
  *
  *   dmm-worker --points	lists the fault points, for tests
  *
@@ -28,6 +28,7 @@ struct options {
 	unsigned status_ms;		/* between status events */
 	const char *state;		/* NULL: the default place */
 	uint64_t whole_file_limit;	/* bytes */
+	uint64_t source_timeout_ms;	/* an application waits so long for a source that does not answer, then EIO; 0 = for ever */
 	bool exit_when_detached;
 	const char *source, *target;	/* as given; point into argv */
 	const char *faults, *points;	/* NULL: none */
