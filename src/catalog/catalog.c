@@ -16,6 +16,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/point.h"
+
 static const char settings[] =
 	"PRAGMA locking_mode=EXCLUSIVE;"	/* before the first access: then there is no -shm file */
 	"PRAGMA page_size=4096;"
@@ -39,6 +41,8 @@ void catalog_default_hooks(struct catalog_hooks *h)
 	*h = (struct catalog_hooks){
 		.flush = flush_file,
 		.schema = CATALOG_SCHEMA,
+		.steps = catalog_schema_steps,
+		.steps_n = CATALOG_SCHEMA - 1,
 		.wal_max = MIB(64),
 	};
 }
@@ -188,10 +192,12 @@ int catalog_open_with(const char *dir, bool create, const struct catalog_hooks *
 		r = connect(c, path, e);
 	if (!r)
 		r = catalog_schema_setup(c, create, id, created, e);
+	POINT("catalog.opened");
 	if (!r)
 		r = limit_pages(c, e);
 	if (!r)
 		r = settle(c, e);
+	POINT("catalog.settled");
 	if (!r)
 		r = load(c, id, e);
 	if (r) {

@@ -149,27 +149,31 @@ int catalog_meta_get(struct catalog *c, const char *key, void *value, size_t *n)
 
 /* Claim (parent, name).  -EEXIST if that name or oid has a row already (nothing changed).
  * Counts the object in the ledger unless it is a HARDLINK; with CATALOG_F_LINKS enters (fsid, fileid) -> oid in the link index
- * (the newest wins).  A name is 1..255 bytes without NUL and '/' (empty only for parent 0); oids are below 2^39. */
+ * (the newest wins).  A name is 1..255 bytes without NUL and '/' (empty only for parent 0); oids are below 2^39.
+ * A row begins in FOUND, CLEANING, QUARANTINED, SHADOWED or EXCLUDED (-EINVAL otherwise; HARDLINK rows in any). */
 int catalog_add(struct catalog *c, const struct catalog_row *row);
 
 /*
  * The one function that changes the state of an object.  Moves it from one of the states in from_mask (bits 1 << state) to
  * `to`; -ESTALE when it is in another one (nothing changed), with *actual (may be NULL) telling it; -EINVAL when
- * catalog_may_move() forbids the step for its type.  Keeps the counters.
+ * catalog_may_move() forbids the step for its type.  Keeps the counters; a step out of FOUND and QUARANTINED drops the ranges.
  */
 int catalog_transition(struct catalog *c, uint64_t oid, unsigned from_mask, enum catalog_state to,
 		       enum catalog_state *actual);
-/* The state machines of doc/crash-safety.md as a table: files (and everything else that is not a directory), and directories. */
+/* The state machines of doc/crash-safety.md as a table: files (and everything else that is not a directory), and directories.
+ * Staying is legal; HARDLINK rows are not objects and move nowhere. */
 bool catalog_may_move(enum catalog_type type, enum catalog_state from, enum catalog_state to);
 /* Setting CATALOG_F_MODIFIED voids the checksum; a later set_checksum then has no effect (D8). */
 int catalog_set_checksum(struct catalog *c, uint64_t oid, const uint8_t checksum[16]);
 int catalog_set_flags(struct catalog *c, uint64_t oid, unsigned set, unsigned clear);
 int catalog_set_priority(struct catalog *c, uint64_t oid, uint8_t priority);
 /* A new promise of the source (retry after quarantine): type, size, used, fsid, fileid, nlink, times, change, and the handle when
- * handle_len is not 0; the state is untouched.  Keeps counters, lists and the link index. -EINVAL: HARDLINK rows. */
+ * handle_len is not 0; the state is untouched.  Keeps counters, lists and the link index (CATALOG_F_LINKS is set by nlink > 1 and
+ * stays).  -EINVAL: HARDLINK rows.  Ranges go with the type; those of a file that stays one are the caller's to drop. */
 int catalog_set_promise(struct catalog *c, const struct catalog_row *row);
 /* The ctime column of an object that is complete: its ctime on the target, as DMM left it (0, 0: unknown, an application may have been
- * there).  Before that the column holds the source's. */
+ * there).  Before that the column holds the source's.  A change attribute that was the source's ctime in nanoseconds (as many servers make
+ * it) is forgotten with it: 0 then.  -EINVAL: an object that is not CLEANING, MIGRATED or OVERWRITTEN. */
 int catalog_set_ctime(struct catalog *c, uint64_t oid, struct catalog_time ctime);
 
 int catalog_get(struct catalog *c, uint64_t oid, struct catalog_row *out);
@@ -188,14 +192,16 @@ struct catalog_pos {
 int catalog_list(struct catalog *c, enum catalog_list which, struct catalog_pos *pos, struct catalog_row *rows,
 		 unsigned max, unsigned *n);
 
-/* All rows, HARDLINKs too, in the order of their oids, after *oid (0 starts); *oid moves on.  *n = 0: the end. */
+/* All rows, HARDLINKs too, in the order of their oids, after *oid (0 starts); *oid moves on.  *n = 0: the end.
+ * -EUCLEAN: row *oid cannot be read; called again, the walk goes on behind it. */
 int catalog_walk(struct catalog *c, uint64_t *oid, struct catalog_row *rows, unsigned max, unsigned *n);
 
 /* --- resident ranges of large files: [start, end) in bytes, durably on the target --- */
 /*
  * sum: the sum modulo 2^128 (big-endian bytes) of the checksums of the chunks in the range, NULL = not known.  Merging neighbours adds
  * their sums (not known + anything = not known).  A range that lies wholly inside one that is there changes nothing, so adding chunk by chunk
- * counts each exactly once; one that overlaps partly makes the merged sum not known.
+ * counts each exactly once; one that overlaps partly makes the merged sum not known.  An object that waits for no content (any more) gets
+ * none: 0, nothing changed.
  */
 int catalog_range_add(struct catalog *c, uint64_t oid, uint64_t start, uint64_t end, const uint8_t sum[16]);
 int catalog_range_drop(struct catalog *c, uint64_t oid);	/* complete or refetched */
@@ -221,7 +227,8 @@ struct catalog_event {
 int catalog_event_list(struct catalog *c, uint64_t *pos, struct catalog_event *out, unsigned max,
 		       unsigned *n);
 
-/* What a verification has found, kept until the next one begins: small, one per object.  Inside begin/commit but for each(). */
+/* What a verification has found, kept until the next one begins: one per object, the text cut at 600 bytes.  Inside begin/commit but for
+ * each(), which calls fn without the connection, in the order of oids. */
 int catalog_finding_set(struct catalog *c, uint64_t oid, int code, const char *text);
 int catalog_finding_clear(struct catalog *c);	/* all */
 int catalog_finding_each(struct catalog *c, int (*fn)(void *arg, uint64_t oid, int code, const char *text), void *arg);
@@ -237,6 +244,9 @@ int catalog_check(struct catalog *c, void (*problem)(void *arg, uint64_t oid, co
  * Others may read meanwhile (they wait for the copying, about 1 ms a MiB, not for the flushes); begin waits
  * for all of it.  Call it every 8 MiB of WAL or so (catalog_wal_bytes()); beyond 64 MiB a commit does it. */
 int catalog_checkpoint(struct catalog *c);
+
+/* After -ENOSPC: is there room again, for the ballast too?  Asked after a checkpoint. */
+bool catalog_has_ballast(struct catalog *c);
 
 /* Bytes in the WAL; never waits. */
 uint64_t catalog_wal_bytes(struct catalog *c);

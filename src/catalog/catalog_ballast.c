@@ -52,3 +52,14 @@ void catalog_ballast_release(struct catalog *c)
 		log_warn("catalog: the disk of the state directory is full; the ballast is given up");
 	c->ballast = false;
 }
+
+bool catalog_has_ballast(struct catalog *c)
+{
+	bool has;
+
+	if (pthread_mutex_lock(&c->writer))
+		return false;
+	has = c->ballast;
+	pthread_mutex_unlock(&c->writer);
+	return has;
+}

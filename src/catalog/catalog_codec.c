@@ -33,7 +33,7 @@ enum { X2_LINK_OID = 1, X2_ATIME_WIDE = 2 };
 
 #define NS 1000000000ll
 
-static bool state_known(unsigned s)
+bool catalog_codec_state_known(unsigned s)
 {
 	return s <= CATALOG_QUARANTINED || (s >= CATALOG_FIRST_TERMINAL && s < CATALOG_STATE_COUNT);
 }
@@ -45,7 +45,7 @@ static bool time_ok(const struct catalog_time *t)
 
 int catalog_codec_check(const struct catalog_row *r)
 {
-	if (r->type < CATALOG_REG || r->type > CATALOG_HARDLINK || !state_known(r->state) ||
+	if (r->type < CATALOG_REG || r->type > CATALOG_HARDLINK || !catalog_codec_state_known(r->state) ||
 	    r->flags > ATTR_FLAGS_MAX || r->handle_len > sizeof r->handle ||
 	    r->name_len >= sizeof r->name || (!r->name_len && r->parent) ||
 	    memchr(r->name, 0, r->name_len) || memchr(r->name, '/', r->name_len))
@@ -179,11 +179,16 @@ static uint64_t usual_used(uint64_t size)
 	return (size + 4095) & ~4095ull;
 }
 
-static uint8_t *put_first(uint8_t *p, uint8_t *mask, const struct catalog *c,
-			  const struct catalog_row *r, bool wide, int64_t atime)
+bool catalog_codec_change_is_ctime(const struct catalog_row *r)
 {
 	int64_t ns;
 
+	return r->change && time_ns(&r->ctime, &ns) && r->change == (uint64_t)ns;
+}
+
+static uint8_t *put_first(uint8_t *p, uint8_t *mask, const struct catalog *c,
+			  const struct catalog_row *r, bool wide, int64_t atime)
+{
 	if (wide)
 		p = put_wide(p, &r->atime);
 	else if (*mask & X_ATIME)
@@ -192,7 +197,7 @@ static uint8_t *put_first(uint8_t *p, uint8_t *mask, const struct catalog *c,
 		*mask |= X_FILEID;
 		p = put_varint(p, r->fileid);
 	}
-	if (r->change && time_ns(&r->ctime, &ns) && r->change == (uint64_t)ns)
+	if (catalog_codec_change_is_ctime(r))
 		*mask |= X_CHANGE_CTIME;
 	else if (r->change) {
 		*mask |= X_CHANGE;
@@ -360,7 +365,7 @@ int catalog_codec_row(const struct catalog *c, sqlite3_stmt *s, struct catalog_r
 	r->priority = (uint8_t)(attr >> 12);
 	r->has_checksum = attr & ATTR_HAS_CHECKSUM;
 	r->size = (uint64_t)sqlite3_column_int64(s, 4);
-	if (!state_known(r->state) || r->type < CATALOG_REG || r->type > CATALOG_HARDLINK)
+	if (!catalog_codec_state_known(r->state) || r->type < CATALOG_REG || r->type > CATALOG_HARDLINK)
 		return -EUCLEAN;
 	return get_variable(c, s, r);
 }

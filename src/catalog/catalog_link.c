@@ -34,6 +34,17 @@ int catalog_link_enter(struct catalog *c, const struct catalog_row *row)
 	return row->flags & CATALOG_F_LINKS ? enter_identity(c, row) : 0;
 }
 
+/* The object is not under this identity any more; an entry of another object stays. */
+int catalog_link_leave(struct catalog *c, const struct catalog_row *row)
+{
+	sqlite3_stmt *s = catalog_stmt_of(c, STMT_LINK_DEL);
+
+	sqlite3_bind_int64(s, 1, (int64_t)row->fsid);
+	sqlite3_bind_int64(s, 2, (int64_t)row->fileid);
+	sqlite3_bind_int64(s, 3, (int64_t)row->oid);
+	return catalog_stmt_run(c, s);
+}
+
 int catalog_find_link(struct catalog *c, uint64_t fsid, uint64_t fileid, uint64_t *oid)
 {
 	sqlite3_stmt *s;

@@ -104,6 +104,43 @@ static int next_priority(struct catalog *c, const struct cursor *k, struct catal
 	return 1;
 }
 
+/* Rows behind *oid, whatever their state. */
+static int walk(struct catalog *c, uint64_t *oid, struct catalog_row *rows, unsigned max, unsigned *n)
+{
+	sqlite3_stmt *s = catalog_stmt_of(c, STMT_OBJECT_WALK);
+	int r;
+
+	sqlite3_bind_int64(s, 1, (int64_t)*oid);
+	sqlite3_bind_int64(s, 2, max);
+	while ((r = catalog_stmt_step(c, s)) == 1) {
+		r = catalog_codec_row(c, s, &rows[*n]);
+		if (r && *n) {		/* alone on the next page */
+			catalog_stmt_done(s);
+			return 0;
+		}
+		*oid = (uint64_t)catalog_stmt_int(s, 0);
+		if (r) {
+			catalog_stmt_done(s);
+			return r;
+		}
+		(*n)++;
+	}
+	return r;
+}
+
+int catalog_walk(struct catalog *c, uint64_t *oid, struct catalog_row *rows, unsigned max, unsigned *n)
+{
+	int r;
+
+	*n = 0;
+	if (!max || *oid > CATALOG_OID_MAX)
+		return 0;
+	catalog_lock(c);
+	r = walk(c, oid, rows, max, n);
+	catalog_unlock(c);
+	return r;
+}
+
 int catalog_list(struct catalog *c, enum catalog_list which, struct catalog_pos *pos,
 		 struct catalog_row *rows, unsigned max, unsigned *n)
 {

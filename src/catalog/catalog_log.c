@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Why an object is where it is, and what happened of note.
+ * Why an object is where it is, what happened of note, and what a verification found.
  *
- * Both are for people and take a bounded place: one reason an object, cut to
- * what struct err holds; the newest 10,000 events.
+ * All are for people and take a bounded place: one reason an object, cut to
+ * what struct err holds; the newest 10,000 events; one finding an object.
  */
 #include "internal.h"
 
@@ -11,7 +11,6 @@
 #include <string.h>
 #include <time.h>
 
-#define TEXT_MAX 600
 #define KIND_MAX 40
 
 static void bind_cut(sqlite3_stmt *s, int at, const char *text, size_t max)
@@ -26,7 +25,7 @@ static int reason(struct catalog *c, uint64_t oid, int code, const char *text)
 	sqlite3_bind_int64(s, 1, (int64_t)oid);
 	if (text) {
 		sqlite3_bind_int(s, 2, code);
-		bind_cut(s, 3, text, TEXT_MAX);
+		bind_cut(s, 3, text, CATALOG_TEXT_MAX);
 	}
 	return catalog_stmt_run(c, s);
 }
@@ -82,7 +81,7 @@ static int event(struct catalog *c, uint64_t oid, const char *kind, const char *
 	sqlite3_bind_int64(s, 1, (int64_t)time(NULL));
 	sqlite3_bind_int64(s, 2, (int64_t)oid);
 	bind_cut(s, 3, kind, KIND_MAX);
-	bind_cut(s, 4, text, TEXT_MAX);
+	bind_cut(s, 4, text, CATALOG_TEXT_MAX);
 	r = catalog_stmt_run(c, s);
 	return r ? r : trim(c);
 }
@@ -115,5 +114,65 @@ int catalog_event_list(struct catalog *c, uint64_t *pos, struct catalog_event *o
 		copy_text(s, 4, ev->text, sizeof ev->text);
 	}
 	catalog_unlock(c);
+	return r;
+}
+
+static int finding(struct catalog *c, uint64_t oid, int code, const char *text)
+{
+	sqlite3_stmt *s = catalog_stmt_of(c, STMT_FINDING_SET);
+
+	sqlite3_bind_int64(s, 1, (int64_t)oid);
+	sqlite3_bind_int(s, 2, code);
+	bind_cut(s, 3, text, CATALOG_TEXT_MAX);
+	return catalog_stmt_run(c, s);
+}
+
+int catalog_finding_set(struct catalog *c, uint64_t oid, int code, const char *text)
+{
+	int r = oid && oid <= CATALOG_OID_MAX && text ? catalog_commit_enter(c) : -EINVAL;
+
+	return r ? r : catalog_commit_leave(c, finding(c, oid, code, text));
+}
+
+int catalog_finding_clear(struct catalog *c)
+{
+	int r = catalog_commit_enter(c);
+
+	return r ? r : catalog_commit_leave(c, catalog_stmt_run(c, catalog_stmt_of(c, STMT_FINDING_CLEAR)));
+}
+
+/* The next finding behind *oid: 1, or 0 when there is none. */
+static int next_finding(struct catalog *c, uint64_t *oid, int *code, char *text, size_t n)
+{
+	sqlite3_stmt *s;
+	int r;
+
+	catalog_lock(c);
+	s = catalog_stmt_of(c, STMT_FINDING_NEXT);
+	sqlite3_bind_int64(s, 1, (int64_t)*oid);
+	r = catalog_stmt_step(c, s);
+	if (r == 1) {
+		*oid = (uint64_t)catalog_stmt_int(s, 0);
+		*code = (int)catalog_stmt_int(s, 1);
+		copy_text(s, 2, text, n);
+		catalog_stmt_done(s);
+	}
+	catalog_unlock(c);
+	return r;
+}
+
+/* One at a time and without the connection: fn may call the catalog. */
+int catalog_finding_each(struct catalog *c, int (*fn)(void *arg, uint64_t oid, int code, const char *text),
+			 void *arg)
+{
+	char text[CATALOG_TEXT_MAX + 1];
+	uint64_t oid = 0;
+	int code, r;
+
+	while ((r = next_finding(c, &oid, &code, text, sizeof text)) == 1) {
+		r = fn(arg, oid, code, text);
+		if (r)
+			return r;
+	}
 	return r;
 }

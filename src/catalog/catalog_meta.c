@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Small values, oids, and the copy of the ledger in the file.
+ * Small values, the phase, oids, and the copy of the ledger in the file.
  *
  * Oids are reserved in blocks by a commit of its own (D1): a crash loses the
  * rest of a block and never gives an oid out twice.
@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define META_MAX 4096
+#define PHASE "phase"
 
 static int key_ok(const char *key)
 {
@@ -149,6 +150,47 @@ int catalog_meta_store(struct catalog *c)
 	if (!r && c->now.fsid_known && !c->before.fsid_known)
 		r = catalog_meta_number(c, "fsid", c->now.fsid);
 	return r;
+}
+
+static int get_phase(struct catalog *c, uint32_t *phase)
+{
+	size_t n = sizeof *phase;
+	int r = catalog_meta_get(c, PHASE, phase, &n);
+
+	if (r == -ENOENT) {
+		*phase = CATALOG_RUNNING;	/* of a catalog that was just made */
+		return 0;
+	}
+	if (r == -ERANGE || (!r && (n != sizeof *phase || *phase > CATALOG_DETACHED)))
+		return -EUCLEAN;
+	return r;
+}
+
+enum catalog_phase catalog_phase(struct catalog *c)
+{
+	uint32_t phase;
+
+	return get_phase(c, &phase) ? CATALOG_RUNNING : (enum catalog_phase)phase;
+}
+
+int catalog_set_phase(struct catalog *c, enum catalog_phase to)
+{
+	uint32_t now, value = to;
+	int r;
+
+	if (value > CATALOG_DETACHED)
+		return -EINVAL;
+	r = catalog_begin(c);
+	if (r)
+		return r;
+	r = get_phase(c, &now);
+	if (!r && now != value)
+		r = now + 1 == value ? catalog_meta_set(c, PHASE, &value, sizeof value) : -ESTALE;
+	if (r) {
+		catalog_rollback(c);
+		return r;
+	}
+	return catalog_commit(c);	/* a step that was made is durable too when this returns */
 }
 
 int catalog_reserve_oids(struct catalog *c, uint64_t n, uint64_t *first)

@@ -1,21 +1,37 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Resident ranges of large files, [start, stop) in bytes.
+ * Resident ranges of large files, [start, stop) in bytes, with the sum of the checksums of
+ * their chunks.
  *
- * Invariant: the ranges of one object are disjoint and do not touch; adding
- * merges with every neighbour.
+ * Invariants: the ranges of one object are disjoint and do not touch: adding
+ * merges with every neighbour.  Only a regular file that waits for content has any: what is
+ * added to another object is forgotten, because a record of its completion may have been faster.
+ *
+ * The sum is modulo 2^128, so that the order in which chunks arrive does not matter.  It is only
+ * right if each chunk was counted exactly once: a range that is there already counts nothing,
+ * and where two overlap otherwise the sum is not known any more.
  */
 #include "internal.h"
 
 #include <errno.h>
+#include <string.h>
 
-static int put(struct catalog *c, uint64_t oid, int64_t start, int64_t stop)
+#define SUM_BYTES 16
+
+struct range {
+	int64_t start, stop;
+	bool summed;
+	uint8_t sum[SUM_BYTES];
+};
+
+static int put(struct catalog *c, uint64_t oid, const struct range *g)
 {
 	sqlite3_stmt *s = catalog_stmt_of(c, STMT_RANGE_ADD);
 
 	sqlite3_bind_int64(s, 1, (int64_t)oid);
-	sqlite3_bind_int64(s, 2, start);
-	sqlite3_bind_int64(s, 3, stop);
+	sqlite3_bind_int64(s, 2, g->start);
+	sqlite3_bind_int64(s, 3, g->stop);
+	sqlite3_bind_blob(s, 4, g->summed ? g->sum : NULL, SUM_BYTES, SQLITE_STATIC);
 	return catalog_stmt_run(c, s);
 }
 
@@ -28,50 +44,105 @@ static int del(struct catalog *c, uint64_t oid, int64_t start)
 	return catalog_stmt_run(c, s);
 }
 
+/* The columns start, stop, sum. */
+static int read_range(sqlite3_stmt *s, struct range *g)
+{
+	*g = (struct range){ .start = catalog_stmt_int(s, 0), .stop = catalog_stmt_int(s, 1) };
+	if (g->start < 0 || g->stop <= g->start)
+		return -EUCLEAN;
+	if (sqlite3_column_type(s, 2) == SQLITE_NULL)
+		return 0;
+	if (sqlite3_column_type(s, 2) != SQLITE_BLOB || sqlite3_column_bytes(s, 2) != SUM_BYTES)
+		return -EUCLEAN;
+	memcpy(g->sum, sqlite3_column_blob(s, 2), SUM_BYTES);
+	g->summed = true;
+	return 0;
+}
+
 /* The last range that starts at or before `upto`: 1, or 0 when there is none. */
-static int touching(struct catalog *c, uint64_t oid, int64_t upto, int64_t *start, int64_t *stop)
+static int touching(struct catalog *c, uint64_t oid, int64_t upto, struct range *g)
 {
 	sqlite3_stmt *s = catalog_stmt_of(c, STMT_RANGE_TOUCHING);
-	int r;
+	int r, bad;
 
 	sqlite3_bind_int64(s, 1, (int64_t)oid);
 	sqlite3_bind_int64(s, 2, upto);
 	r = catalog_stmt_step(c, s);
 	if (r == 1) {
-		*start = catalog_stmt_int(s, 0);
-		*stop = catalog_stmt_int(s, 1);
+		bad = read_range(s, g);
 		catalog_stmt_done(s);
+		r = bad ? bad : 1;
 	}
 	return r;
 }
 
-static int merge(struct catalog *c, uint64_t oid, int64_t start, int64_t stop)
+/* Big-endian numbers, modulo 2^128. */
+static void add_sum(uint8_t to[SUM_BYTES], const uint8_t n[SUM_BYTES])
 {
-	int64_t a, b;
-	int r;
+	unsigned carry = 0;
 
-	while ((r = touching(c, oid, stop, &a, &b)) == 1 && b >= start) {
-		if (a <= start && b >= stop)
-			return 0;	/* there already */
-		r = del(c, oid, a);
-		if (r)
-			return r;
-		start = a < start ? a : start;
-		stop = b > stop ? b : stop;
+	for (int i = SUM_BYTES - 1; i >= 0; i--) {
+		carry += (unsigned)to[i] + n[i];
+		to[i] = (uint8_t)carry;
+		carry >>= 8;
 	}
-	return r < 0 ? r : put(c, oid, start, stop);
 }
 
-int catalog_range_add(struct catalog *c, uint64_t oid, uint64_t start, uint64_t end)
+/* g grows by a range that touches or overlaps it. */
+static void absorb(struct range *g, const struct range *other)
 {
+	bool apart = other->stop <= g->start || other->start >= g->stop;
+
+	g->summed = g->summed && other->summed && apart;
+	if (g->summed)
+		add_sum(g->sum, other->sum);
+	g->start = other->start < g->start ? other->start : g->start;
+	g->stop = other->stop > g->stop ? other->stop : g->stop;
+}
+
+static int merge(struct catalog *c, uint64_t oid, struct range *g)
+{
+	struct range other;
+	int r;
+
+	while ((r = touching(c, oid, g->stop, &other)) == 1 && other.stop >= g->start) {
+		if (other.start <= g->start && other.stop >= g->stop)
+			return 0;	/* there already */
+		r = del(c, oid, other.start);
+		if (r)
+			return r;
+		absorb(g, &other);
+	}
+	return r < 0 ? r : put(c, oid, g);
+}
+
+/* 1, or 0 when nothing can be resident in it any more. */
+static int wants_ranges(struct catalog *c, uint64_t oid)
+{
+	uint32_t attr;
+	uint64_t size;
+	int r = catalog_state_look(c, oid, &attr, &size);
+
+	if (r)
+		return r;
+	return catalog_codec_type(attr) == CATALOG_REG &&
+	       (catalog_codec_state(attr) == CATALOG_FOUND || catalog_codec_state(attr) == CATALOG_QUARANTINED);
+}
+
+int catalog_range_add(struct catalog *c, uint64_t oid, uint64_t start, uint64_t end, const uint8_t sum[16])
+{
+	struct range g = { .start = (int64_t)start, .stop = (int64_t)end, .summed = sum };
 	int r;
 
 	if (!oid || oid > CATALOG_OID_MAX || start >= end || end > INT64_MAX)
 		return -EINVAL;
+	if (sum)
+		memcpy(g.sum, sum, SUM_BYTES);
 	r = catalog_commit_enter(c);
 	if (r)
 		return r;
-	return catalog_commit_leave(c, merge(c, oid, (int64_t)start, (int64_t)end));
+	r = wants_ranges(c, oid);
+	return catalog_commit_leave(c, r == 1 ? merge(c, oid, &g) : r);
 }
 
 int catalog_range_drop(struct catalog *c, uint64_t oid)
@@ -87,11 +158,11 @@ int catalog_range_drop(struct catalog *c, uint64_t oid)
 }
 
 struct ranges {
-	struct { uint64_t start, stop; } *v;
+	struct range *v;
 	size_t n, room;
 };
 
-static int push(struct ranges *a, uint64_t start, uint64_t stop)
+static int push(struct ranges *a, const struct range *g)
 {
 	if (a->n == a->room) {
 		size_t room = a->room ? 2 * a->room : 64;
@@ -102,13 +173,13 @@ static int push(struct ranges *a, uint64_t start, uint64_t stop)
 		a->v = v;
 		a->room = room;
 	}
-	a->v[a->n].start = start;
-	a->v[a->n++].stop = stop;
+	a->v[a->n++] = *g;
 	return 0;
 }
 
 static int collect(struct catalog *c, uint64_t oid, struct ranges *all)
 {
+	struct range g;
 	sqlite3_stmt *s;
 	int r;
 
@@ -116,7 +187,9 @@ static int collect(struct catalog *c, uint64_t oid, struct ranges *all)
 	s = catalog_stmt_of(c, STMT_RANGE_ALL);
 	sqlite3_bind_int64(s, 1, (int64_t)oid);
 	while ((r = catalog_stmt_step(c, s)) == 1) {
-		r = push(all, (uint64_t)catalog_stmt_int(s, 0), (uint64_t)catalog_stmt_int(s, 1));
+		r = read_range(s, &g);
+		if (!r)
+			r = push(all, &g);
 		if (r) {
 			catalog_stmt_done(s);
 			break;
@@ -128,13 +201,14 @@ static int collect(struct catalog *c, uint64_t oid, struct ranges *all)
 
 /* fn runs without the connection: it may call the catalog. */
 int catalog_range_each(struct catalog *c, uint64_t oid,
-		       int (*fn)(void *arg, uint64_t start, uint64_t end), void *arg)
+		       int (*fn)(void *arg, uint64_t start, uint64_t end, const uint8_t *sum), void *arg)
 {
 	struct ranges all = { 0 };
 	int r = collect(c, oid, &all);
 
 	for (size_t i = 0; i < all.n && !r; i++)
-		r = fn(arg, all.v[i].start, all.v[i].stop);
+		r = fn(arg, (uint64_t)all.v[i].start, (uint64_t)all.v[i].stop,
+		       all.v[i].summed ? all.v[i].sum : NULL);
 	free(all.v);
 	return r;
 }

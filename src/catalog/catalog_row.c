@@ -71,13 +71,8 @@ static int insert_name(struct catalog *c, const struct catalog_row *row)
 
 static void count(struct catalog_counters *k, const struct catalog_row *row)
 {
-	if (row->type == CATALOG_HARDLINK)
-		return;
-	k->objects[row->state]++;
-	if (row->type == CATALOG_REG)
-		k->bytes[row->state] += row->size;
-	if (row->type == CATALOG_DIR && row->state == CATALOG_FOUND)
-		k->directories_unlisted++;
+	if (row->type != CATALOG_HARDLINK)
+		catalog_state_book(k, catalog_codec_attr(row), row->size, true);
 }
 
 static int add(struct catalog *c, const struct catalog_row *row)
@@ -102,10 +97,19 @@ static int add(struct catalog *c, const struct catalog_row *row)
 	return r;
 }
 
+/* A row can only appear in these; a HARDLINK is not an object, its state means nothing. */
+static bool may_begin(const struct catalog_row *row)
+{
+	return row->type == CATALOG_HARDLINK || row->state <= CATALOG_QUARANTINED ||
+	       row->state == CATALOG_SHADOWED || row->state == CATALOG_EXCLUDED;
+}
+
 int catalog_add(struct catalog *c, const struct catalog_row *row)
 {
 	int r = catalog_codec_check(row);
 
+	if (!r && !may_begin(row))
+		r = -EINVAL;
 	if (!r)
 		r = catalog_commit_enter(c);
 	if (r)

@@ -35,7 +35,10 @@ static const char *const text[STMT_COUNT] = {
 	[STMT_OBJECT_ATTR] = "SELECT attr,size FROM object WHERE oid=?1",
 	[STMT_OBJECT_SET_ATTR] = "UPDATE object SET attr=?2 WHERE oid=?1",
 	[STMT_OBJECT_SET_CHECKSUM] = "UPDATE object SET attr=?2,checksum=?3 WHERE oid=?1",
-	[STMT_OBJECT_SET_PROMISE] = "UPDATE object SET size=?2,mtime=?3,ctime=?4,extra=?5 WHERE oid=?1",
+	[STMT_OBJECT_SET_PROMISE] = "UPDATE object SET size=?2,mtime=?3,ctime=?4,handle=?5,extra=?6"
+		" WHERE oid=?1",
+	[STMT_OBJECT_SET_CTIME] = "UPDATE object SET ctime=?2,extra=?3 WHERE oid=?1",
+	[STMT_OBJECT_WALK] = "SELECT " OBJECT_COLUMNS " FROM object WHERE oid>?1 ORDER BY oid LIMIT ?2",
 	[STMT_NAME_ADD] = "INSERT INTO name(key,oid) VALUES(?1,?2)",
 	[STMT_NAME_FIND] = "SELECT o.oid,o.parent,o.name,o.attr,o.size,o.mtime,o.ctime,o.handle,"
 		"o.checksum,o.extra FROM name n CROSS JOIN object o ON o.oid=n.oid"
@@ -43,6 +46,7 @@ static const char *const text[STMT_COUNT] = {
 	[STMT_LINK_ADD] = "INSERT INTO link(fsid,fileid,oid) VALUES(?1,?2,?3)"
 		" ON CONFLICT(fsid,fileid) DO UPDATE SET oid=excluded.oid",
 	[STMT_LINK_FIND] = "SELECT oid FROM link WHERE fsid=?1 AND fileid=?2",
+	[STMT_LINK_DEL] = "DELETE FROM link WHERE fsid=?1 AND fileid=?2 AND oid=?3",
 	[STMT_ALIAS_ADD] = "INSERT INTO alias(oid,row) VALUES(?1,?2)",
 	[STMT_ALIAS_COUNT] = "SELECT count(*) FROM alias WHERE oid=?1",
 	[STMT_LIST] = "SELECT " OBJECT_COLUMNS " FROM object"
@@ -56,12 +60,12 @@ static const char *const text[STMT_COUNT] = {
 		" ORDER BY priority LIMIT 1",
 	[STMT_INTENT_ADD] = "INSERT INTO intent(priority,oid) VALUES(?1,?2)",
 	[STMT_INTENT_DEL] = "DELETE FROM intent WHERE priority=?1 AND oid=?2",
-	[STMT_RANGE_TOUCHING] = "SELECT start,stop FROM range WHERE oid=?1 AND start<=?2"
+	[STMT_RANGE_TOUCHING] = "SELECT start,stop,sum FROM range WHERE oid=?1 AND start<=?2"
 		" ORDER BY start DESC LIMIT 1",
-	[STMT_RANGE_ADD] = "INSERT INTO range(oid,start,stop) VALUES(?1,?2,?3)",
+	[STMT_RANGE_ADD] = "INSERT INTO range(oid,start,stop,sum) VALUES(?1,?2,?3,?4)",
 	[STMT_RANGE_DEL] = "DELETE FROM range WHERE oid=?1 AND start=?2",
 	[STMT_RANGE_DROP] = "DELETE FROM range WHERE oid=?1",
-	[STMT_RANGE_ALL] = "SELECT start,stop FROM range WHERE oid=?1 ORDER BY start",
+	[STMT_RANGE_ALL] = "SELECT start,stop,sum FROM range WHERE oid=?1 ORDER BY start",
 	[STMT_REASON_SET] = "INSERT INTO reason(oid,code,text) VALUES(?1,?2,?3)"
 		" ON CONFLICT(oid) DO UPDATE SET code=excluded.code,text=excluded.text",
 	[STMT_REASON_GET] = "SELECT code,text FROM reason WHERE oid=?1",
@@ -69,6 +73,10 @@ static const char *const text[STMT_COUNT] = {
 	[STMT_EVENT_ADD] = "INSERT INTO event(time,oid,kind,text) VALUES(?1,?2,?3,?4)",
 	[STMT_EVENT_TRIM] = "DELETE FROM event WHERE id<=?1",
 	[STMT_EVENT_LIST] = "SELECT id,time,oid,kind,text FROM event WHERE id>?1 ORDER BY id LIMIT ?2",
+	[STMT_FINDING_SET] = "INSERT INTO finding(oid,code,text) VALUES(?1,?2,?3)"
+		" ON CONFLICT(oid) DO UPDATE SET code=excluded.code,text=excluded.text",
+	[STMT_FINDING_CLEAR] = "DELETE FROM finding",
+	[STMT_FINDING_NEXT] = "SELECT oid,code,text FROM finding WHERE oid>?1 ORDER BY oid LIMIT 1",
 };
 
 int catalog_stmt_prepare(struct catalog *c, struct err *e)

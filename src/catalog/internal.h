@@ -54,14 +54,15 @@ enum catalog_stmt {
 	STMT_NUMBER_SET, STMT_NUMBER_GET,
 	STMT_LEDGER_SET, STMT_LEDGER_GET,
 	STMT_OBJECT_ADD, STMT_OBJECT_GET, STMT_OBJECT_ATTR, STMT_OBJECT_SET_ATTR,
-	STMT_OBJECT_SET_CHECKSUM, STMT_OBJECT_SET_PROMISE,
+	STMT_OBJECT_SET_CHECKSUM, STMT_OBJECT_SET_PROMISE, STMT_OBJECT_SET_CTIME, STMT_OBJECT_WALK,
 	STMT_NAME_ADD, STMT_NAME_FIND,
-	STMT_LINK_ADD, STMT_LINK_FIND, STMT_ALIAS_ADD, STMT_ALIAS_COUNT,
+	STMT_LINK_ADD, STMT_LINK_FIND, STMT_LINK_DEL, STMT_ALIAS_ADD, STMT_ALIAS_COUNT,
 	STMT_LIST, STMT_LIST_NEXT, STMT_LIST_INTENTS, STMT_LIST_INTENTS_NEXT,
 	STMT_INTENT_ADD, STMT_INTENT_DEL,
 	STMT_RANGE_TOUCHING, STMT_RANGE_ADD, STMT_RANGE_DEL, STMT_RANGE_DROP, STMT_RANGE_ALL,
 	STMT_REASON_SET, STMT_REASON_GET, STMT_REASON_DEL,
 	STMT_EVENT_ADD, STMT_EVENT_TRIM, STMT_EVENT_LIST,
+	STMT_FINDING_SET, STMT_FINDING_CLEAR, STMT_FINDING_NEXT,
 	STMT_COUNT
 };
 
@@ -122,6 +123,7 @@ int catalog_dir_database(int dir_fd, bool create, bool *created, struct err *e);
 int catalog_dir_same_file(int dir_fd, const char *name, int *fd, struct err *e);
 
 /* catalog_schema.c */
+extern const struct catalog_step catalog_schema_steps[CATALOG_SCHEMA - 1];
 int catalog_schema_setup(struct catalog *c, bool create, const struct catalog_identity *id,
 			 bool *created, struct err *e);
 int catalog_schema_identity(struct catalog *c, struct catalog_identity *id, struct err *e);
@@ -158,6 +160,8 @@ int catalog_checkpoint_locked(struct catalog *c);	/* the caller has the writer l
 
 /* catalog_codec.c */
 int catalog_codec_check(const struct catalog_row *row);
+bool catalog_codec_state_known(unsigned state);
+bool catalog_codec_change_is_ctime(const struct catalog_row *row);
 uint32_t catalog_codec_attr(const struct catalog_row *row);
 uint32_t catalog_codec_relist(uint32_t attr);
 unsigned catalog_codec_type(uint32_t attr);
@@ -181,5 +185,14 @@ int catalog_list_intent(struct catalog *c, uint64_t oid, uint32_t old_attr, uint
 
 /* catalog_link.c */
 int catalog_link_enter(struct catalog *c, const struct catalog_row *row);
+int catalog_link_leave(struct catalog *c, const struct catalog_row *row);
+
+/* catalog_state.c */
+void catalog_state_book(struct catalog_counters *k, uint32_t attr, uint64_t size, bool in);
+int catalog_state_look(struct catalog *c, uint64_t oid, uint32_t *attr, uint64_t *size);
+int catalog_state_set_attr(struct catalog *c, uint64_t oid, uint32_t old, uint32_t attr);
+
+/* catalog_log.c */
+#define CATALOG_TEXT_MAX 600		/* a reason, an event, a finding */
 
 #endif

@@ -213,7 +213,7 @@ static void test_newer(void **state)
 	refused(h, true, EPROTONOSUPPORT, "newer program");
 	foreign_sql(h, "PRAGMA user_version=0");
 	refused(h, false, EPROTONOSUPPORT, "cannot upgrade");
-	foreign_sql(h, "PRAGMA user_version=1");
+	foreign_sql(h, "PRAGMA user_version=2");
 	assert_int_equal(help_open(h, false, NULL, NULL), 0);
 	assert_int_equal(catalog_get(h->c, 1, &row), -ENOENT);
 }
@@ -238,7 +238,7 @@ static void test_upgrade(void **state)
 	h->hooks.steps_n = 2;
 	/* the second step fails half way: the first stays, nothing of the second does */
 	steps[0].sql = "CREATE TABLE two(b); INSERT INTO nowhere VALUES(1)";
-	refused(h, false, EUCLEAN, "upgrade of the catalog from schema version 2: ");
+	refused(h, false, EUCLEAN, "upgrade of the catalog from schema version 3: ");
 	h->hooks.schema = CATALOG_SCHEMA + 1;
 	assert_int_equal(help_open(h, false, NULL, &e), 0);
 	assert_int_equal(help_value(h, "SELECT a FROM one"), 41);

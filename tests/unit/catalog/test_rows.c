@@ -218,22 +218,31 @@ static void test_promise(void **state)
 {
 	struct help *h = *state;
 	struct catalog_row row, now, out;
+	uint64_t oid = 0;
 
 	help_row(&row, 7, 1, "a");
 	row.flags = CATALOG_F_LINKS;
 	row.nlink = 5;
 	row.state = CATALOG_QUARANTINED;
+	row.priority = 9;
 	help_add(h, &row);
 	now = row;
 	now.size = 1ull << 40;
 	now.used = 0;
 	now.change = 17;
+	now.fsid = 3;
+	now.fileid = 4;
+	now.nlink = 77;
 	now.atime = (struct catalog_time){ 5, 6 };
 	now.mtime = (struct catalog_time){ 7, 8 };
 	now.ctime = (struct catalog_time){ 9, 10 };
 	row = now;
-	row.state = CATALOG_FOUND;	/* ignored */
-	row.nlink = 77;
+	row.state = CATALOG_FOUND;	/* ignored, as are: */
+	row.priority = 1;
+	row.flags = CATALOG_F_MODIFIED;
+	row.parent = 66;
+	strcpy(row.name, "b");
+	row.handle_len = 0;
 	assert_int_equal(catalog_begin(h->c), 0);
 	assert_int_equal(catalog_set_promise(h->c, &row), 0);
 	row.oid = 55;
@@ -241,7 +250,176 @@ static void test_promise(void **state)
 	assert_int_equal(catalog_commit(h->c), 0);
 	assert_int_equal(catalog_get(h->c, 7, &out), 0);
 	help_row_equal(&now, &out);
+	assert_int_equal(catalog_find_link(h->c, 3, 4, &oid), 0);
+	assert_int_equal(oid, 7);
+	help_row(&row, 7, 1, "a");
+	assert_int_equal(catalog_find_link(h->c, row.fsid, row.fileid, &oid), -ENOENT);
 	help_check_ledger(h);
+	help_reopen(h);
+	help_check_ledger(h);
+}
+
+/* A file has become a directory and the other way round: bytes, lists and ranges follow. */
+static void test_promise_of_another_type(void **state)
+{
+	struct help *h = *state;
+	struct catalog_counters k;
+	struct catalog_row row, out;
+	struct catalog_pos pos = { 0 };
+	unsigned n;
+
+	help_row(&row, 7, 1, "a");
+	row.flags = CATALOG_F_INTENT_DELETE;
+	help_add(h, &row);
+	assert_int_equal(catalog_begin(h->c), 0);
+	assert_int_equal(catalog_range_add(h->c, 7, 0, 10, NULL), 0);
+	row.type = CATALOG_DIR;
+	row.nlink = 12;
+	memset(row.handle, 0x77, sizeof row.handle);
+	row.handle_len = sizeof row.handle;
+	assert_int_equal(catalog_set_promise(h->c, &row), 0);
+	assert_int_equal(catalog_commit(h->c), 0);
+	assert_int_equal(catalog_list(h->c, CATALOG_LIST_CONTENT, &pos, &out, 1, &n), 0);
+	assert_int_equal(n, 0);
+	pos = (struct catalog_pos){ 0 };
+	assert_int_equal(catalog_list(h->c, CATALOG_LIST_DIRS, &pos, &out, 1, &n), 0);
+	assert_int_equal(n, 1);
+	help_row_equal(&row, &out);	/* without CATALOG_F_LINKS: nlink of a directory is no number of names */
+	assert_int_equal(help_value(h, "SELECT count(*) FROM range"), 0);
+	catalog_counters(h->c, &k);
+	assert_int_equal(k.bytes[CATALOG_FOUND], 0);
+	assert_int_equal(k.directories_unlisted, 1);
+	help_check_ledger(h);
+	assert_int_equal(catalog_begin(h->c), 0);
+	row.type = CATALOG_REG;
+	assert_int_equal(catalog_set_promise(h->c, &row), 0);
+	row.type = CATALOG_HARDLINK;
+	row.link_oid = 3;
+	assert_int_equal(catalog_set_promise(h->c, &row), -EINVAL);
+	row.type = 9;
+	assert_int_equal(catalog_set_promise(h->c, &row), -EINVAL);
+	row.type = CATALOG_REG;
+	row.handle_len = sizeof row.handle + 1;
+	assert_int_equal(catalog_set_promise(h->c, &row), -EINVAL);
+	assert_int_equal(catalog_commit(h->c), 0);
+	assert_int_equal(catalog_get(h->c, 7, &out), 0);
+	assert_int_equal(out.flags, CATALOG_F_INTENT_DELETE | CATALOG_F_LINKS);
+	help_check_ledger(h);
+	/* what is a HARDLINK or overwritten cannot get a promise that makes no sense for it */
+	help_row(&row, 8, 1, "b");
+	row.type = CATALOG_HARDLINK;
+	row.link_oid = 7;
+	help_add(h, &row);
+	help_row(&row, 8, 1, "b");
+	assert_int_equal(catalog_begin(h->c), 0);
+	assert_int_equal(catalog_set_promise(h->c, &row), -EINVAL);
+	assert_int_equal(catalog_transition(h->c, 7, 1, CATALOG_CLEANING, NULL), 0);
+	assert_int_equal(catalog_transition(h->c, 7, 2, CATALOG_OVERWRITTEN, NULL), 0);
+	row.oid = 7;
+	row.type = CATALOG_DIR;
+	assert_int_equal(catalog_set_promise(h->c, &row), -EINVAL);
+	catalog_rollback(h->c);
+	help_check_ledger(h);
+}
+
+static void test_ctime(void **state)
+{
+	static const struct catalog_time there = { 1800000000, 5 }, none;
+	struct help *h = *state;
+	struct catalog_row row, out;
+
+	help_row(&row, 7, 1, "a");
+	row.change = (uint64_t)row.ctime.sec * 1000000000 + row.ctime.nsec;
+	help_add(h, &row);
+	help_row(&row, 8, 1, "b");
+	row.change = 4711;
+	help_add(h, &row);
+	assert_int_equal(catalog_begin(h->c), 0);
+	assert_int_equal(catalog_set_ctime(h->c, 7, there), -EINVAL);
+	assert_int_equal(catalog_set_ctime(h->c, 9, there), -ENOENT);
+	for (uint64_t oid = 7; oid < 9; oid++) {
+		assert_int_equal(catalog_transition(h->c, oid, 1, CATALOG_CLEANING, NULL), 0);
+		assert_int_equal(catalog_set_ctime(h->c, oid, there), 0);
+	}
+	assert_int_equal(catalog_set_ctime(h->c, 7, (struct catalog_time){ 1, 1000000000 }), -EINVAL);
+	assert_int_equal(catalog_commit(h->c), 0);
+	assert_int_equal(catalog_get(h->c, 8, &out), 0);
+	row.state = CATALOG_CLEANING;
+	row.ctime = there;
+	help_row_equal(&row, &out);	/* this change attribute is kept */
+	help_row(&row, 7, 1, "a");
+	row.state = CATALOG_CLEANING;
+	row.ctime = there;
+	assert_int_equal(catalog_get(h->c, 7, &out), 0);
+	help_row_equal(&row, &out);	/* and this one was the ctime */
+	assert_int_equal(catalog_begin(h->c), 0);
+	assert_int_equal(catalog_set_ctime(h->c, 8, none), 0);
+	assert_int_equal(catalog_commit(h->c), 0);
+	assert_int_equal(catalog_get(h->c, 8, &out), 0);
+	assert_int_equal(out.ctime.sec + out.ctime.nsec, 0);
+	assert_int_equal(out.change, 4711);
+}
+
+/* The link index follows the flag. */
+static void test_links_flag(void **state)
+{
+	struct help *h = *state;
+	struct catalog_row row;
+	uint64_t oid = 0;
+
+	help_row(&row, 7, 1, "a");
+	help_add(h, &row);
+	assert_int_equal(catalog_begin(h->c), 0);
+	assert_int_equal(catalog_set_flags(h->c, 7, CATALOG_F_LINKS, 0), 0);
+	assert_int_equal(catalog_find_link(h->c, row.fsid, row.fileid, &oid), 0);
+	assert_int_equal(oid, 7);
+	assert_int_equal(catalog_set_flags(h->c, 7, 0, CATALOG_F_LINKS), 0);
+	assert_int_equal(catalog_find_link(h->c, row.fsid, row.fileid, &oid), -ENOENT);
+	assert_int_equal(catalog_commit(h->c), 0);
+}
+
+/* Rows in every type and state, damaged ones between them, page by page. */
+static void test_walk(void **state)
+{
+	struct help *h = *state;
+	struct catalog_row row, rows[7];
+	uint64_t at = 0, seen = 0, bad = 0;
+	char name[16];
+	unsigned n;
+	int r;
+
+	assert_int_equal(catalog_walk(h->c, &at, rows, 7, &n), 0);
+	assert_int_equal(n, 0);
+	for (uint64_t oid = 3; oid < 60; oid += 2) {
+		snprintf(name, sizeof name, "%lu", (unsigned long)oid);
+		help_row(&row, oid, 1, name);
+		row.type = (uint8_t)(1 + oid % 8);
+		row.link_oid = row.type == CATALOG_HARDLINK ? 2 : 0;
+		row.state = oid % 3 ? CATALOG_SHADOWED : CATALOG_FOUND;
+		help_add(h, &row);
+	}
+	help_sql(h, "UPDATE object SET attr=0 WHERE oid IN (3,17,31,33,59)");
+	for (;;) {
+		r = catalog_walk(h->c, &at, rows, 7, &n);
+		if (r == -EUCLEAN) {
+			assert_int_equal(n, 0);
+			bad += at;
+			continue;
+		}
+		assert_int_equal(r, 0);
+		if (!n)
+			break;
+		for (unsigned i = 0; i < n; i++) {
+			assert_true(i ? rows[i].oid > rows[i - 1].oid : true);
+			seen += rows[i].oid;
+		}
+		assert_int_equal(at, rows[n - 1].oid);
+	}
+	assert_int_equal(bad, 3 + 17 + 31 + 33 + 59);
+	assert_int_equal(seen + bad, 29 * 31);	/* 3, 5 .. 59 */
+	at = UINT64_MAX;
+	assert_int_equal(catalog_walk(h->c, &at, rows, 7, &n), 0);
+	assert_int_equal(n, 0);
 }
 
 static void test_hard_links(void **state)
@@ -286,7 +464,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_round_trip), T(test_edges), T(test_refused), T(test_claim_once), T(test_collisions),
-		T(test_transitions), T(test_rollback), T(test_promise), T(test_hard_links),
+		T(test_transitions), T(test_rollback), T(test_promise),
+		T(test_promise_of_another_type), T(test_ctime), T(test_links_flag), T(test_walk), T(test_hard_links),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
