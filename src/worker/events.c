@@ -33,22 +33,32 @@ static void now_iso(char *buf, size_t n)
 	snprintf(buf, n, "%s.%03ldZ", date, ts.tv_nsec / 1000000);
 }
 
-void events_emit(struct events *ev, enum channel_rank rank, const char *kind, json_t *fields)
+char *events_line(const char *kind, double seconds, json_t *fields)
 {
-	char when[48];
-	double seconds = (double)((clock_mono() - ev->started) / CLOCK_MS) / 1000;
+	char when[48], *line;
 	json_t *o;
-	char *line;
+	size_t n;
 
 	now_iso(when, sizeof when);
 	o = json_pack("{s:s, s:s, s:f}", "event", kind, "time", when, "seconds", seconds);
 	if (o && fields)
 		json_object_update(o, fields);
 	/* 12 digits: a double of milliseconds prints as it was meant */
-	line = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
+	n = o ? json_dumpb(o, NULL, 0, JSON_COMPACT | JSON_REAL_PRECISION(12)) : 0;
+	line = n ? malloc(n + 2) : NULL;
+	if (line && json_dumpb(o, line, n, JSON_COMPACT | JSON_REAL_PRECISION(12)) == n)
+		memcpy(line + n, "\n", 2);
+	json_decref(o);
+	return line;
+}
+
+void events_emit(struct events *ev, enum channel_rank rank, const char *kind, json_t *fields)
+{
+	double seconds = (double)((clock_mono() - ev->started) / CLOCK_MS) / 1000;
+	char *line = events_line(kind, seconds, fields);
+
 	if (line)
-		channel_send(ev->channel, rank, line, strlen(line));
+		channel_send(ev->channel, rank, line, strlen(line) - 1);	/* it adds the newline */
 	free(line);
 	json_decref(fields);
-	json_decref(o);
 }

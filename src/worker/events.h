@@ -21,6 +21,9 @@ struct events {
  * memory) costs the fields, not the event. */
 void events_emit(struct events *ev, enum channel_rank rank, const char *kind, json_t *fields);
 
+/* The line itself, with its newline; the caller frees it.  NULL: no memory.  fields stay the caller's. */
+char *events_line(const char *kind, double seconds, json_t *fields);
+
 /* A JSON string of any bytes (text_clean()). */
 json_t *events_text(const char *bytes);
 

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "ending.h"
 #include "faults.h"
+#include "job.h"
 #include "migration.h"
 #include "process.h"
 
@@ -148,7 +149,7 @@ int main(int argc, char **argv)
 		return WORKER_DONE;
 	}
 	if (!r)
-		r = start(&o, &e);
+		r = o.job ? job_run(&o) : start(&o, &e);
 	if (r >= 0)
 		return r;
 	fprintf(stderr, "dmm-worker: %s\n", e.text);

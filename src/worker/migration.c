@@ -119,6 +119,26 @@ static void use_id(struct migration *m, const struct catalog_identity *is)
 	target_set_id(m->target, &id);
 }
 
+static void serve(void *arg, struct reply *r, json_t *request)
+{
+	verb_serve(arg, r, request);
+}
+
+/* Questions are answered from here on.  Without the socket only those cannot be asked. */
+static void open_control(struct migration *m)
+{
+	struct err e = { 0 };
+
+	m->verbs.catalog = m->catalog;
+	m->verbs.state = m->state;
+	m->verbs.source = m->source_url;
+	m->verbs.target_path = m->target_path;
+	m->verbs.target = m->target;
+	m->verbs.monitor = m->monitor;
+	if (control_start(m->state, serve, &m->verbs, &m->control, &e))
+		log_warn("dmm report and its like will not reach this worker: %s", e.text);
+}
+
 static int open_catalog(struct migration *m, struct err *e)
 {
 	struct catalog_identity is = { 0 };
@@ -134,12 +154,15 @@ static int open_catalog(struct migration *m, struct err *e)
 	if (r)
 		return r;
 	use_id(m, &is);
-	m->phase = engine_phase(m->catalog);
+	m->phase = catalog_phase(m->catalog);
 	r = catalog_get(m->catalog, CATALOG_ROOT_OID, &root);
 	if (r && r != -ENOENT)
 		return err_sys(e, r, "%s: the catalog cannot be read", m->state);
 	m->continued = !r;	/* else the first start was cut off before it changed anything */
-	return m->continued ? 0 : preflight_fresh(m->target, m->target_path, true, e);
+	r = m->continued ? 0 : preflight_fresh(m->target, m->target_path, true, e);
+	if (!r)
+		open_control(m);
+	return r;
 }
 
 static int make_catalog(struct migration *m, struct err *e)
@@ -158,9 +181,11 @@ static int make_catalog(struct migration *m, struct err *e)
 	POINT("start.state-made");
 	if (!r)
 		r = catalog_open(m->state, true, &is, &m->catalog, &created, e);
-	if (!r)
-		use_id(m, &is);
-	return r;
+	if (r)
+		return r;
+	use_id(m, &is);
+	open_control(m);
+	return 0;
 }
 
 /* ---- source ---- */
@@ -330,6 +355,7 @@ int migration_mount(struct migration *m, struct err *e)
 	m->engine_started = !r;
 	if (r)
 		return r;
+	atomic_store(&m->verbs.engine, m->engine);
 	say_mounted(m);
 	monitor_set_phase(m->monitor, MONITOR_MIGRATING);
 	monitor_on_reload(m->monitor, reload_faults, m);
@@ -343,6 +369,7 @@ int migration_mount(struct migration *m, struct err *e)
 
 void migration_close(struct migration *m)
 {
+	control_end(m->control);
 	monitor_unwatch(m->monitor);
 	if (m->fusefs)
 		fusefs_stop(m->fusefs);

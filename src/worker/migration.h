@@ -18,6 +18,7 @@
 #include <stdbool.h>
 
 #include "catalog/catalog.h"
+#include "control.h"
 #include "engine/engine.h"
 #include "events.h"
 #include "fusefs/fusefs.h"
@@ -25,6 +26,7 @@
 #include "options.h"
 #include "source/source.h"
 #include "target/target.h"
+#include "verb.h"
 
 struct migration {
 	const struct options *options;
@@ -44,6 +46,8 @@ struct migration {
 	struct engine *engine;
 	bool engine_started;
 	struct fusefs *fusefs;
+	struct verb_context verbs;	/* what the control socket works on */
+	struct control *control;
 };
 
 /* Names and everything that can be refused by looking at them.  Emits "starting". */

@@ -311,6 +311,20 @@ void monitor_touch(struct monitor *m)
 	pthread_mutex_unlock(&m->lock);
 }
 
+json_t *monitor_status(struct monitor *m)
+{
+	struct engine_progress p = { 0 };
+	json_t *fields = NULL;
+
+	pthread_mutex_lock(&m->lock);
+	if (m->view.engine) {
+		engine_progress(m->view.engine, &p);
+		fields = status_fields(&m->view, &p, phase_name(m), channel_dropped(m->events->channel));
+	}
+	pthread_mutex_unlock(&m->lock);
+	return fields;
+}
+
 bool monitor_stopping(struct monitor *m)
 {
 	bool r;

@@ -44,6 +44,9 @@ void monitor_set_phase(struct monitor *m, enum monitor_phase phase);
 /* From here on a stop is orderly.  Does not return when one has been asked for already. */
 void monitor_touch(struct monitor *m);
 
+/* The fields of a status event of this moment; NULL: there is nothing to look at yet.  Any thread. */
+json_t *monitor_status(struct monitor *m);
+
 bool monitor_stopping(struct monitor *m);
 bool monitor_forced(struct monitor *m);
 /* Wait ms, or less when something is asked for. */

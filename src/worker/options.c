@@ -66,6 +66,9 @@ static int one(struct options *o, int opt, const char *arg, struct err *e)
 	case 'x':
 		o->exit_when_detached = true;
 		return 0;
+	case 'j':
+		o->job = true;
+		return 0;
 	case 'p':
 		o->print_points = true;
 		return 0;
@@ -84,6 +87,7 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
 		{ "whole-file-limit", required_argument, NULL, 'w' },
 		{ "source-timeout", required_argument, NULL, 't' },
 		{ "exit-when-detached", no_argument, NULL, 'x' },
+		{ "job", no_argument, NULL, 'j' },
 		{ "points", no_argument, NULL, 'p' },
 		{ 0 },
 	};
@@ -102,7 +106,9 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
 	if (o->print_points)
 		return 0;
 	if (o->channel_fd < 0)
-		return err_set(e, EINVAL, "dmm-worker is started by dmm run");
+		return err_set(e, EINVAL, "dmm-worker is started by dmm");
+	if (o->job)
+		return o->state && argc == optind ? 0 : err_set(e, EINVAL, "dmm-worker --job wants --state and nothing else");
 	if (argc - optind != 2)
 		return err_set(e, EINVAL, "dmm-worker wants a source and a target");
 	o->source = argv[optind];

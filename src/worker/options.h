@@ -5,6 +5,8 @@
  *   dmm-worker --channel-fd N [--status-ms N] [--state DIR] [--whole-file-limit BYTES]
  *              [--source-timeout SECONDS] [--exit-when-detached] SOURCE TARGET
  *
+ *   dmm-worker --job --state WHAT --channel-fd N	answers one request (job.h); WHAT as the user said it
+ *
  *   dmm-worker --points	lists the fault points, for tests
  *
  * DIR and TARGET are absolute: the worker leaves its working directory.
@@ -33,6 +35,7 @@ struct options {
 	const char *source, *target;	/* as given; point into argv */
 	const char *faults, *points;	/* NULL: none */
 	bool print_points;		/* and nothing else */
+	bool job;			/* one request; state is what the user called it */
 	bool hold_background, no_passthrough, debug;
 };
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "text.h"
 
+#include <ctype.h>
+#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -60,4 +62,36 @@ char *text_clean(char *out, size_t n, const char *in)
 	if (n)
 		out[used] = 0;
 	return out;
+}
+
+static int hex(char c)
+{
+	return isdigit((unsigned char)c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+int text_bytes(char *out, size_t n, const char *text)
+{
+	size_t used = 0;
+
+	for (const char *p = text; *p; used++) {
+		int byte = (unsigned char)*p;
+
+		if (*p != '\\') {
+			p++;
+		} else {
+			if (p[1] != 'x' || hex(p[2]) < 0 || hex(p[3]) < 0)
+				return -EINVAL;
+			byte = hex(p[2]) << 4 | hex(p[3]);
+			p += 4;
+		}
+		if (!byte)
+			return -EINVAL;
+		if (used + 1 >= n)
+			return -ENAMETOOLONG;
+		out[used] = (char)byte;
+	}
+	if (!n)
+		return -ENAMETOOLONG;
+	out[used] = 0;
+	return 0;
 }

@@ -14,4 +14,7 @@
 /* At most n - 1 bytes of output, never cut inside a character or an escape. Returns out. */
 char *text_clean(char *out, size_t n, const char *in);
 
+/* The bytes that text_clean() was given.  -EINVAL: an escape that is none, or NUL; -ENAMETOOLONG: out is too small. */
+int text_bytes(char *out, size_t n, const char *text);
+
 #endif
