@@ -64,6 +64,13 @@ static int make_holder(const struct target *t)
 	return open_holder(t);
 }
 
+int target_holder_prepare(struct target *t)
+{
+	_cleanup_close_ int h = make_holder(t);
+
+	return h < 0 ? h : 0;
+}
+
 int target_holder_hide(struct target *t, int dirfd, const char *name, uint64_t oid)
 {
 	_cleanup_close_ int h = make_holder(t);

@@ -172,7 +172,7 @@ int target_sync_all(struct target *t)
 
 	if (r)
 		return r == POINT_SKIP ? 0 : r;
-	return syncfs(t->root) ? -errno : 0;
+	return syncfs(t->root) ? -EIO : 0;
 }
 
 int target_sync_one(struct target *t, const struct target_handle *h)
@@ -196,6 +196,6 @@ int target_sync_one(struct target *t, const struct target_handle *h)
 		return fd;
 	/* metadata too: fdatasync would leave the time of fetching on ext4 (D4, FACTS) */
 	if (POINT_STEP("target.sync-metadata") == POINT_SKIP)
-		return fdatasync(fd) ? -errno : 0;
-	return fsync(fd) ? -errno : 0;
+		return fdatasync(fd) ? -EIO : 0;
+	return fsync(fd) ? -EIO : 0;	/* whatever the reason: what was to be written is lost (D2) */
 }

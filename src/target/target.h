@@ -129,12 +129,14 @@ int target_set_times(int fd, const struct timespec *atime, const struct timespec
  */
 int target_land(int fd, const void *data, size_t n, uint64_t offset, bool fresh);
 
-/* All that was finished before this call is durable after it returns 0. */
+/* All that was finished before this call is durable after it returns 0.  -EIO: it is not, and never will be (D2). */
 int target_sync_all(struct target *t);
-/* The same for one inode: data and metadata.  Falls back to target_sync_all() for what cannot be opened. */
+/* The same for one inode: data and metadata.  Falls back to target_sync_all() for what cannot be opened.  Other errors than -EIO:
+ * nothing was tried. */
 int target_sync_one(struct target *t, const struct target_handle *h);
 
-/* Holder of last names (D5). */
+/* Holder of last names (D5).  Prepared as soon as there may be something to hide: a full disk must not stop a delete. */
+int target_holder_prepare(struct target *t);
 int target_holder_hide(struct target *t, int dirfd, const char *name, uint64_t oid);	/* rename into the holder */
 int target_holder_drop(struct target *t, uint64_t oid);	/* remove it from the holder; -ENOENT: was not there */
 int target_holder_has(struct target *t, uint64_t oid);	/* 1, 0 or -errno */
