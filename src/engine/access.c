@@ -33,6 +33,16 @@ bool access_cancel(struct engine *en, struct access_wait *w)
 	return parked;
 }
 
+bool access_source_silent(struct engine *en, const struct access_wait *w)
+{
+	struct source_stats s;
+
+	if (!wait_is_for_source(w->cond))
+		return false;
+	source_stats(en->source, &s);
+	return !s.connected;
+}
+
 /* A mark names an object, but only on the inode that the object is. */
 static int attach_known(struct engine *en, const struct target_mark *m, const struct target_handle *h,
 			struct eobj **out)
@@ -84,34 +94,34 @@ void access_put(struct eobj *o)
 	eobj_put(o);
 }
 
-static bool flag(struct eobj *o, const bool *f)
+static bool reached(struct eobj *o, enum eobj_stage stage)
 {
 	bool v;
 
 	pthread_mutex_lock(&o->en->mu);
-	v = *f;
+	v = o->stage >= stage;
 	pthread_mutex_unlock(&o->en->mu);
 	return v;
 }
 
 bool access_complete(struct eobj *o)
 {
-	return !o || (o != o->en->root && flag(o, &o->cleaned));
+	return !o || (o != o->en->root && reached(o, STAGE_CLEAN));
 }
 
 bool access_content_here(struct eobj *o)
 {
-	return !o || flag(o, &o->finished);
+	return !o || reached(o, STAGE_HERE);
 }
 
 bool access_content_recorded(struct eobj *o)
 {
-	return !o || flag(o, &o->recorded);
+	return !o || reached(o, STAGE_RECORDED);
 }
 
 bool access_listed(struct eobj *dir)
 {
-	return !dir || flag(dir, &dir->finished);
+	return !dir || reached(dir, STAGE_HERE);
 }
 
 int access_need_name(struct eobj *dir, const char *name, struct access_wait *w)
@@ -141,7 +151,7 @@ int access_need_listed(struct eobj *dir, struct access_wait *w)
 	if (!dir)
 		return 0;
 	pthread_mutex_lock(&dir->en->mu);
-	if (dir->failed && !dir->finished) {
+	if (dir->failed && !is_here(dir)) {
 		r = -EIO;
 	} else {
 		r = park(dir, w, WAIT_LISTED, 0, 0);
@@ -181,11 +191,11 @@ static int need_all(struct eobj *o, enum wait_cond cond, struct access_wait *w)
 		return 0;
 	list_init(&planned);
 	pthread_mutex_lock(&o->en->mu);
-	if (o->failed && !o->finished) {
+	if (o->failed && !is_here(o)) {
 		r = -EIO;
 	} else {
 		r = park(o, w, cond, 0, 0);
-		if (r == ACCESS_PARKED && !o->finished) {
+		if (r == ACCESS_PARKED && !is_here(o)) {
 			o->want_all = true;
 			fetch_plan_all(o, SOURCE_DEMAND, WHOLE_WINDOW, &planned);
 		}
@@ -233,7 +243,7 @@ static int need_range(struct eobj *o, uint64_t off, uint64_t len, enum wait_cond
 		r = -EIO;
 	else
 		r = park(o, w, cond, off, len);
-	if (r == ACCESS_PARKED || (!r && !o->finished && off && off == o->next_sequential))
+	if (r == ACCESS_PARKED || (!r && !is_here(o) && off && off == o->next_sequential))
 		plan_range(o, off, len, &planned);
 	else if (!r)
 		o->next_sequential = off + len;
@@ -271,7 +281,7 @@ enum access_mode access_open_mode(struct eobj *o, bool exec)
 	if (!o || exec)
 		return ACCESS_WHOLE;
 	pthread_mutex_lock(&o->en->mu);
-	if (o->finished || o->limit <= o->en->cfg.whole_file_limit)
+	if (is_here(o) || o->limit <= o->en->cfg.whole_file_limit)
 		m = ACCESS_WHOLE;
 	pthread_mutex_unlock(&o->en->mu);
 	return m;
@@ -300,7 +310,7 @@ int access_truncated(struct eobj *o, int fd, uint64_t new_size)
 	if (!o)
 		return 0;
 	pthread_mutex_lock(&o->en->mu);
-	if (new_size < o->limit && !o->recorded) {
+	if (new_size < o->limit && !is_recorded(o)) {
 		o->limit = new_size;
 		o->modified = true;
 		lowered = true;
@@ -340,12 +350,12 @@ int access_times_taken(struct eobj *o, int fd, const struct timespec *mtime)
 	if (!o)
 		return 0;
 	pthread_mutex_lock(&o->en->mu);
-	if (o->recorded) {
+	if (is_recorded(o)) {
 		pthread_mutex_unlock(&o->en->mu);
 		return 0;
 	}
 	/* the mark need not follow each write, only the first and what was set by hand */
-	rewrite = mtime || !(o->mark_flags & TARGET_MARK_TIMES);
+	rewrite = mtime || !(o->mark_flags & TARGET_MARK_TIMES) || o->mark_failed;
 	o->mark_flags |= TARGET_MARK_TIMES;
 	if (mtime)
 		o->app_mtime = *mtime;
@@ -362,7 +372,7 @@ void access_written(struct eobj *o, uint64_t off, uint64_t len)
 	if (!o)
 		return;
 	pthread_mutex_lock(&o->en->mu);
-	if (!o->recorded) {
+	if (!is_recorded(o)) {
 		clock_gettime(CLOCK_REALTIME, &o->app_mtime);
 		o->times_gen++;
 		o->mtime_dirty = true;
@@ -406,7 +416,7 @@ void access_deleted(struct eobj *o, bool gone)
 	pthread_mutex_lock(&o->en->mu);
 	if (gone) {
 		o->deleted = true;
-		record = !o->recorded;
+		record = !is_recorded(o);
 	} else if (o->intent) {
 		o->intent = false;
 		clear = true;
@@ -431,9 +441,9 @@ void access_overlay_stat(struct eobj *o, struct stat *st)
 	pthread_mutex_lock(&en->mu);
 	if (o == en->root && !en->plain)
 		st->st_mode = (st->st_mode & S_IFMT) | (en->root_mode & 07777);
-	if (!o->cleaned && !(o->mark_flags & TARGET_MARK_TIMES))
+	if (!is_clean(o) && !(o->mark_flags & TARGET_MARK_TIMES))
 		st->st_ctim = eobj_time(o->promise.ctime);
-	if (!o->finished) {
+	if (!is_here(o)) {
 		if (!(o->mark_flags & TARGET_MARK_TIMES))
 			st->st_mtim = eobj_time(o->promise.mtime);
 		else if (o->type == CATALOG_REG)
@@ -444,7 +454,7 @@ void access_overlay_stat(struct eobj *o, struct stat *st)
 		    (uint64_t)st->st_blocks < o->promise.used / 512)
 			st->st_blocks = (blkcnt_t)(o->promise.used / 512);
 	}
-	if (eobj_has_links(o) && !o->cleaned) {
+	if (eobj_has_links(o) && !is_clean(o)) {
 		if (o->names_claimed < o->promise.nlink && !en->links_swept)
 			st->st_nlink += o->promise.nlink - o->names_claimed;
 		if (o->in_holder && st->st_nlink)
@@ -495,7 +505,7 @@ int access_root_setattr(struct engine *en, unsigned valid, const struct stat *st
 
 bool access_fdatasync_is_fsync(struct eobj *o)
 {
-	return o && !flag(o, &o->cleaned) && POINT_STEP("rule.datasync-is-full") != POINT_SKIP;
+	return o && !reached(o, STAGE_CLEAN) && POINT_STEP("rule.datasync-is-full") != POINT_SKIP;
 }
 
 void access_visited(struct eobj *dir)

@@ -54,6 +54,8 @@ struct access_wait {
 	pid_t pid;		/* who waits (status lines); set by the caller */
 };
 bool access_cancel(struct engine *en, struct access_wait *w);
+/* Does a parked w wait for the source, and does the source not answer at all? */
+bool access_source_silent(struct engine *en, const struct access_wait *w);
 
 /*
  * From an inode with a mark to its object.  dir/name: under which name it was

@@ -38,13 +38,7 @@ struct admission {
 	bool adopting;		/* the stub is an earlier worker's */
 };
 
-bool admit_is_passing(int err)
-{
-	return err == -ENOSPC || err == -EDQUOT || err == -EROFS || err == -ENOMEM ||
-	       err == -EMFILE || err == -ENFILE || err == -EIO;
-}
-
-static uint8_t row_type(enum source_type t)
+uint8_t admit_row_type(enum source_type t)
 {
 	static const uint8_t map[] = { [SOURCE_REG] = CATALOG_REG, [SOURCE_DIR] = CATALOG_DIR,
 		[SOURCE_LNK] = CATALOG_LNK, [SOURCE_BLK] = CATALOG_BLK, [SOURCE_CHR] = CATALOG_CHR,
@@ -75,7 +69,7 @@ static void fill_row(const struct admission *ad, uint64_t oid, const struct targ
 	memset(row, 0, sizeof *row);
 	row->oid = oid;
 	row->parent = ad->dir->oid;
-	row->type = row_type(a->type);
+	row->type = admit_row_type(a->type);
 	row->flags = a->type != SOURCE_DIR && a->nlink > 1 ? CATALOG_F_LINKS : 0;
 	row->size = a->size;
 	row->used = a->used;
@@ -96,25 +90,24 @@ static void fill_row(const struct admission *ad, uint64_t oid, const struct targ
 	memcpy(row->name, ad->name, ad->len);
 }
 
-static void fill_target_attr(const struct admission *ad, struct target_attr *t)
+void admit_target_attr(const struct source_attr *a, const char *link, struct target_attr *t)
 {
-	const struct source_attr *a = ad->a;
-
 	*t = (struct target_attr){ .mode = type_bits(a->type) | (a->mode & 07777),
 		.uid = a->uid, .gid = a->gid,
 		.size = a->type == SOURCE_REG ? a->size : 0,
 		.rdev = makedev(a->rdev_major, a->rdev_minor),
-		.atime = eobj_time(a->atime), .mtime = eobj_time(a->mtime), .link = ad->link };
+		.atime = eobj_time(a->atime), .mtime = eobj_time(a->mtime), .link = link };
 }
 
 /* A row without a stub: the name belongs to an application, or the target cannot hold the object. */
 static int bare_row(const struct admission *ad, enum catalog_state state, int code, const char *reason)
 {
 	struct catalog_row row;
-	uint64_t oid = engine_new_oid(ad->en);
+	uint64_t oid;
+	int r = engine_new_oid(ad->en, &oid);
 
-	if (!oid)
-		return -EIO;
+	if (r)
+		return r;
 	fill_row(ad, oid, NULL, &row);
 	row.state = (uint8_t)state;
 	engine_say(ad->en, state == CATALOG_SHADOWED ? "shadowed" : "quarantined", LOG_LEVEL_WARN,
@@ -147,7 +140,7 @@ static int new_object(const struct admission *ad, uint64_t oid, const struct tar
 		o->modified = true;
 		content_limit(&o->content, m->limit);
 	}
-	o->finished = born_finished(ad->a);
+	o->stage = born_finished(ad->a) ? STAGE_HERE : STAGE_OPEN;
 	o->old_life = ad->adopting;
 	o->maybe_rows = ad->adopting;
 	o->pending_rows = 1;	/* not durable from its first moment in the table */
@@ -166,7 +159,7 @@ static int new_object(const struct admission *ad, uint64_t oid, const struct tar
 	pthread_mutex_lock(&ad->en->mu);
 	o->pending_rows--;
 	pthread_mutex_unlock(&ad->en->mu);
-	if (!r && !o->finished)
+	if (!r && !is_here(o))
 		mover_fresh(ad->en, o);
 	eobj_put(o);
 	return r;
@@ -202,7 +195,7 @@ static int link_name(const struct admission *ad, struct eobj *o)
 static bool same_source_object(const struct eobj *o, const struct source_attr *a)
 {
 	return o->promise.fsid == a->fsid && o->promise.fileid == a->fileid &&
-	       o->type == row_type(a->type);
+	       o->type == admit_row_type(a->type);
 }
 
 /* ---- the name is taken on the target ---- */
@@ -217,7 +210,7 @@ static int adopt(const struct admission *given, int fd, const struct target_mark
 	int r;
 
 	ad->adopting = true;
-	fill_target_attr(ad, &t);
+	admit_target_attr(ad->a, ad->link, &t);
 	r = target_handle_of(fd, &h);
 	if (POINT_STEP("rule.adopt") == POINT_SKIP)
 		return unlinkat(ad->dirfd, ad->name, S_ISDIR(t.mode) ? AT_REMOVEDIR : 0) ? -errno : make_stub(ad);
@@ -276,16 +269,16 @@ static int make_stub(const struct admission *ad)
 
 	if (ad->dir == ad->en->root && !strcmp(ad->name, TARGET_HOLDER_NAME))
 		return bare_row(ad, CATALOG_QUARANTINED, EEXIST, "this name is reserved while the migration runs");
-	m.oid = engine_new_oid(ad->en);
-	if (!m.oid)
-		return -EIO;
-	fill_target_attr(ad, &t);
+	r = engine_new_oid(ad->en, &m.oid);
+	if (r)
+		return r;
+	admit_target_attr(ad->a, ad->link, &t);
 	r = target_stub_create(ad->en->target, ad->dirfd, ad->name, &t, &m, &h);
 	if (r == -EEXIST)
 		r = taken(ad);
 	else if (!r)
 		r = new_object(ad, m.oid, &h, &m);
-	if (r && !admit_is_passing(r) && r != -ESTALE && r != -ENOENT && r != -EAGAIN) {
+	if (r && !room_is_passing(r) && r != -ESTALE && r != -ENOENT && r != -EAGAIN) {
 		char why[120];
 
 		snprintf(why, sizeof why, "the target cannot hold it: %s", strerrordesc_np(-r));
@@ -323,7 +316,10 @@ static int admit_linked(const struct admission *ad)
 	int r;
 
 	pthread_mutex_lock(&en->link_mu);
-	r = find_object(en, ad->a, &o);
+	r = en->holder_ready ? 0 : target_holder_prepare(en->target);
+	en->holder_ready = !r;
+	if (!r)
+		r = find_object(en, ad->a, &o);
 	if (r == -ENOENT) {
 		r = make_stub(ad);
 	} else if (!r) {

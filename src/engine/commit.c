@@ -65,8 +65,10 @@ static int flush_group(struct engine *en)
 		r = target_stamp_set(en->target, en->stamp + 1);	/* D2: target is at most one ahead */
 	pthread_mutex_unlock(&en->mark_mu);
 	POINT("group.stamped");
-	if (r == -ENOSPC || r == -EDQUOT)
+	if (room_is_passing(r)) {
+		room_refused(en, r);
 		return r;
+	}
 	if (!r)
 		r = target_sync_all(en->target);
 	if (r)
@@ -108,13 +110,47 @@ static int record_group(struct engine *en, struct list *batch)
 	return r;
 }
 
+/*
+ * The catalog takes commits again; but the background goes on only when the ballast is back, so that
+ * applications' deletes still find room.
+ */
+static void catalog_room_again(struct engine *en)
+{
+	bool full;
+
+	pthread_mutex_lock(&en->mu);
+	full = en->room.catalog_full;
+	pthread_mutex_unlock(&en->mu);
+	if (full && !catalog_checkpoint(en->catalog) && catalog_has_ballast(en->catalog))
+		room_catalog(en, 0);
+}
+
 /* Repeat while there is no room; true when it is recorded. */
+bool commit_may_pass(int err)
+{
+	return err == -ENOSPC || err == -EDQUOT || err == -EROFS || err == -ENOMEM || err == -EBUSY;
+}
+
+bool commit_pause(struct engine *en)
+{
+	bool stop;
+
+	pthread_mutex_lock(&en->mu);
+	if (!en->committer_stop && !en->poisoned) {
+		struct timespec ts = clock_timespec(clock_mono() + RETRY_MS * CLOCK_MS);
+
+		pthread_cond_clockwait(&en->pause_cond, &en->mu, CLOCK_MONOTONIC, &ts);
+	}
+	stop = en->committer_stop || en->poisoned;
+	pthread_mutex_unlock(&en->mu);
+	return !stop;
+}
+
 static bool persist(struct engine *en, struct list *batch)
 {
-	bool said = false;
-
 	for (;;) {
 		int r = flush_group(en);
+		bool flushed = !r;
 
 		if (!r)
 			r = record_group(en, batch);
@@ -122,27 +158,79 @@ static bool persist(struct engine *en, struct list *batch)
 			break;
 		if (en->poisoned)
 			return false;
-		if (r != -ENOSPC && r != -EDQUOT && r != -ENOMEM && r != -EBUSY) {
+		if (flushed && !commit_may_pass(r)) {
 			engine_poison(en, "the catalog could not be written");
 			return false;
 		}
-		if (!said)
-			engine_say(en, "catalog-full", LOG_LEVEL_WARN, 0,
-				   "no room to record progress (%s); free space for the state directory",
-				   strerrordesc_np(-r));
-		said = true;
-		pthread_mutex_lock(&en->mu);
-		if (!en->committer_stop) {
-			struct timespec ts = clock_timespec(clock_mono() + RETRY_MS * CLOCK_MS);
-
-			pthread_cond_clockwait(&en->commit_cond, &en->mu, CLOCK_MONOTONIC, &ts);
-		}
-		r = en->committer_stop;
-		pthread_mutex_unlock(&en->mu);
-		if (r)
+		if (flushed)
+			room_catalog(en, r);
+		if (!commit_pause(en))
 			return false;
 	}
+	catalog_room_again(en);
 	return true;
+}
+
+static bool same_time(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+/* Is the file as we left it?  A write shows in mtime, whoever sets that back shows in ctime. */
+static bool untouched(const struct eobj *o, const struct stat *st)
+{
+	struct timespec mtime = eobj_time(o->promise.mtime);
+
+	return o->type == CATALOG_REG && !(o->mark_flags & TARGET_MARK_TIMES) && !o->modified &&
+	       (uint64_t)st->st_size == o->promise.size && same_time(&st->st_mtim, &mtime) &&
+	       (!o->here_ctime.tv_sec || same_time(&st->st_ctim, &o->here_ctime));
+}
+
+/* Removing the mark moves ctime once more; from then on it tells verify whether anybody has been there (D8). */
+static int remove_mark(struct engine *en, struct eobj *o, int fd)
+{
+	struct stat before, after;
+	bool known = !fstat(fd, &before);
+	int r;
+
+	pthread_mutex_lock(&en->mu);
+	known = known && untouched(o, &before);
+	pthread_mutex_unlock(&en->mu);
+	r = target_mark_remove(en->target, fd);
+	if ((!r || r == -ENODATA) && known && !fstat(fd, &after) && after.st_size == before.st_size &&
+	    same_time(&after.st_mtim, &before.st_mtim))
+		o->clean_ctime = after.st_ctim;
+	return r;
+}
+
+struct clean_op {
+	struct deferred again;
+	struct eobj *o;
+};
+
+static void clean_again(struct deferred *d, bool cancelled)
+{
+	struct clean_op *op = list_entry(d, struct clean_op, again);
+
+	if (!cancelled)		/* else the next worker finds it on the cleaning list */
+		commit_clean(op->o->en, op->o);
+	eobj_put(op->o);
+	free(op);
+}
+
+static void clean_later(struct engine *en, struct eobj *o, int err)
+{
+	struct clean_op *op = calloc(1, sizeof *op);
+
+	if (room_is_passing(err))
+		room_refused(en, err);
+	else
+		log_warn("mark of object %llu: %s", (unsigned long long)o->oid, strerrordesc_np(-err));
+	if (!op)
+		return;
+	op->o = access_ref(o);
+	op->again.run = clean_again;
+	deferred_add(en, &op->again, RETRY_MS * CLOCK_MS);
 }
 
 void commit_clean(struct engine *en, struct eobj *o)
@@ -151,9 +239,9 @@ void commit_clean(struct engine *en, struct eobj *o)
 	int fd, r;
 
 	pthread_mutex_lock(&en->mu);
-	if (o == en->root && o->recorded && !o->cleaned)
+	if (o == en->root && is_recorded(o) && !is_clean(o))
 		root = true;		/* its mark stays until the very end */
-	wait_for_names = !o->recorded || o->cleaned || root || o->mark_gone ||
+	wait_for_names = !is_recorded(o) || is_clean(o) || root || o->mark_gone ||
 			 (eobj_has_links(o) && o->names_claimed < o->promise.nlink && !en->links_swept);
 	pthread_mutex_unlock(&en->mu);
 	if (root)
@@ -163,16 +251,16 @@ void commit_clean(struct engine *en, struct eobj *o)
 	POINT("clean.begin");
 	fd = target_open_handle(en->target, &o->th, O_PATH);
 	pthread_mutex_lock(&en->mark_mu);
-	r = fd < 0 ? fd : target_mark_remove(en->target, fd);
+	r = fd < 0 ? fd : remove_mark(en, o, fd);
 	pthread_mutex_lock(&en->mu);
-	o->mark_gone = true;
+	o->mark_gone = !r || r == -ESTALE || r == -ENODATA;
 	pthread_mutex_unlock(&en->mu);
 	pthread_mutex_unlock(&en->mark_mu);
 	if (fd >= 0)
 		close(fd);
 	if (r && r != -ESTALE && r != -ENODATA) {
-		log_warn("mark of object %llu: %s", (unsigned long long)o->oid, strerrordesc_np(-r));
-		return;		/* it stays on the cleaning list */
+		clean_later(en, o, r);
+		return;
 	}
 	POINT("clean.unmarked");
 	record_queue(en, RECORD_CLEANED, o);
@@ -241,6 +329,8 @@ static void group_once(struct engine *en)
 		flush_only(en);
 	else if (persist(en, &batch))
 		settle(en, &batch);
+	if (list_empty(&batch))
+		catalog_room_again(en);
 	record_free_all(&batch);
 	if (!en->poisoned && catalog_wal_bytes(en->catalog) > wal_limit)
 		catalog_checkpoint(en->catalog);
@@ -294,6 +384,7 @@ void commit_stop(struct engine *en)
 	en->committer_stop = true;
 	pthread_cond_broadcast(&en->commit_cond);
 	pthread_cond_broadcast(&en->urgent_cond);
+	pthread_cond_broadcast(&en->pause_cond);
 	pthread_mutex_unlock(&en->mu);
 	pthread_join(en->urgent_thread, NULL);
 	pthread_join(en->group_thread, NULL);

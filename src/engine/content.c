@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The map of one regular file: which chunks are asked for, landing, here, recorded.
- *
- * Chunks are 1 MiB up to 1 TiB, so that a cold read in the middle of a huge file moves little
- * (a READ is at most 1 MiB, FACTS); beyond that they grow so that a set
- * never has more than a million bits.
+ * The map of one regular file: which chunks are asked for, landing, here, recorded, and their
+ * checksums.  base/checksum.h says how a file is cut.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,18 +9,14 @@
 
 #include "internal.h"
 
-enum { CHUNK_SHIFT = 20, MAX_CHUNKS = 1 << 20 };
-
 int content_init(struct content *c, uint64_t size)
 {
 	size_t words;
 
 	memset(c, 0, sizeof *c);
 	c->size = size;
-	c->shift = CHUNK_SHIFT;
-	while (size >> c->shift >= MAX_CHUNKS)
-		c->shift++;
-	c->count = (uint32_t)((size + (1ull << c->shift) - 1) >> c->shift);
+	c->shift = (uint8_t)checksum_shift(size);
+	c->count = checksum_chunks(size);
 	c->left = c->unrecorded = c->count;
 	words = (c->count + 63) / 64;
 	for (int s = 0; s < CONTENT_SETS; s++)
@@ -47,6 +40,23 @@ void content_free(struct content *c)
 	for (int s = 0; s < CONTENT_SETS; s++)
 		if (c->set[s] != &c->small[s])
 			free(c->set[s]);
+	if (c->sums != c->small_sum)
+		free(c->sums);
+}
+
+void content_set_sum(struct content *c, uint32_t i, const uint8_t sum[CHECKSUM_SIZE])
+{
+	if (!c->sums)
+		c->sums = c->count == 1 ? c->small_sum : calloc(c->count, sizeof *c->sums);
+	if (!c->sums)
+		return;
+	memcpy(c->sums[i], sum, CHECKSUM_SIZE);
+	content_set_bit(c, CONTENT_HASHED, i);
+}
+
+const uint8_t *content_sum(const struct content *c, uint32_t i)
+{
+	return content_test(c, CONTENT_HASHED, i) ? c->sums[i] : NULL;
 }
 
 bool content_test(const struct content *c, enum content_set s, uint32_t i)

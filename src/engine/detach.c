@@ -17,21 +17,6 @@
 #include "engine/engine.h"
 #include "internal.h"
 
-static int set_phase(struct engine *en, enum catalog_phase phase)
-{
-	uint32_t value = phase;
-	int r = catalog_begin(en->catalog);
-
-	if (r)
-		return r;
-	r = catalog_meta_set(en->catalog, "phase", &value, sizeof value);
-	if (r) {
-		catalog_rollback(en->catalog);
-		return r;
-	}
-	return catalog_commit(en->catalog);
-}
-
 /*
  * The root is still mounted over, and applications may change it at any moment.  Under mark_mu it gets its mode
  * and from then on is plain: their changes go to it directly (access_root_setattr()), and no group stamps it again.
@@ -72,10 +57,10 @@ int engine_make_plain(struct engine *en, struct err *e)
 {
 	int r;
 
-	if (engine_phase(en->catalog) == CATALOG_RUNNING) {
+	if (catalog_phase(en->catalog) == CATALOG_RUNNING) {
 		if (!engine_nothing_left(en))
 			return err_set(e, EBUSY, "something is still missing");
-		r = set_phase(en, CATALOG_DETACHING);
+		r = catalog_set_phase(en->catalog, CATALOG_DETACHING);
 		if (r)
 			return err_sys(e, r, "the catalog cannot be written");
 	}
@@ -88,7 +73,7 @@ int engine_record_detached(struct engine *en, struct err *e)
 	int r;
 
 	POINT("detach.unmounted");
-	r = set_phase(en, CATALOG_DETACHED);
+	r = catalog_set_phase(en->catalog, CATALOG_DETACHED);
 	POINT("detach.recorded");
 	return r ? err_sys(e, r, "the catalog cannot be written") : 0;
 }

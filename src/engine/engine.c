@@ -59,38 +59,10 @@ void engine_poison(struct engine *en, const char *why)
 			 "%s; what was not recorded will be fetched again: start the same command again", why);
 	pthread_cond_broadcast(&en->wait_cond);
 	pthread_cond_broadcast(&en->commit_cond);
+	pthread_cond_broadcast(&en->pause_cond);
 	pthread_mutex_unlock(&en->mu);
 	if (first)
 		engine_say(en, "failed", LOG_LEVEL_ERROR, 0, "%s", en->poison_text);
-}
-
-void engine_target_full(struct engine *en, int err)
-{
-	bool first;
-
-	pthread_mutex_lock(&en->mu);
-	first = !en->target_full;
-	en->target_full = true;
-	en->full_until = clock_mono() + 2 * CLOCK_SEC;
-	pthread_mutex_unlock(&en->mu);
-	if (first)
-		engine_say(en, "target-full", LOG_LEVEL_WARN, 0,
-			   "the target takes no more data (%s); free space there, it continues by itself",
-			   strerrordesc_np(abs(err)));
-}
-
-void engine_target_room(struct engine *en)
-{
-	bool was;
-
-	pthread_mutex_lock(&en->mu);
-	/* what still fits beside what does not is no news */
-	was = en->target_full && clock_mono() > en->full_until;
-	if (was)
-		en->target_full = false;
-	pthread_mutex_unlock(&en->mu);
-	if (was)
-		engine_say(en, "target-room", LOG_LEVEL_INFO, 0, "the target takes data again");
 }
 
 void engine_quarantine(struct eobj *o, int code, const char *fmt, ...)
@@ -105,10 +77,12 @@ void engine_quarantine(struct eobj *o, int code, const char *fmt, ...)
 	va_end(ap);
 	wakes_init(&k);
 	pthread_mutex_lock(&o->en->mu);
-	first = !o->quarantined;
-	o->quarantined = true;
-	o->failed = code ? code : -EIO;
-	wait_collect(o, &k);
+	first = !o->quarantined && !is_here(o);	/* what is all here cannot fail any more: a late second answer said so */
+	if (first) {
+		o->quarantined = true;
+		o->failed = code ? code : -EIO;
+		wait_collect(o, &k);
+	}
 	pthread_mutex_unlock(&o->en->mu);
 	wakes_fire(&k);
 	if (!first)
@@ -117,19 +91,27 @@ void engine_quarantine(struct eobj *o, int code, const char *fmt, ...)
 	engine_say(o->en, "quarantined", LOG_LEVEL_WARN, o->oid, "%s: %s", o->name_len ? o->name : "/", text);
 }
 
-uint64_t engine_new_oid(struct engine *en)
+int engine_new_oid(struct engine *en, uint64_t *oid)
 {
-	uint64_t oid = 0, first;
+	uint64_t first;
+	int r = 0;
 
 	pthread_mutex_lock(&en->oid_mu);
-	if (en->oid_next == en->oid_end && !catalog_reserve_oids(en->catalog, OID_BLOCK, &first)) {
-		en->oid_next = first;
-		en->oid_end = first + OID_BLOCK;
+	if (en->oid_next == en->oid_end) {
+		r = catalog_reserve_oids(en->catalog, OID_BLOCK, &first);
+		if (r == -ENOSPC)	/* the ballast has been given up: a small commit fits now */
+			r = catalog_reserve_oids(en->catalog, OID_BLOCK, &first);
+		if (!r) {
+			en->oid_next = first;
+			en->oid_end = first + OID_BLOCK;
+		}
 	}
-	if (en->oid_next < en->oid_end)
-		oid = en->oid_next++;
+	if (!r)
+		*oid = en->oid_next++;
 	pthread_mutex_unlock(&en->oid_mu);
-	return oid;
+	if (r == -ENOSPC || r == -EDQUOT)
+		room_catalog(en, r);
+	return r;
 }
 
 /* ---- creation ---- */
@@ -139,10 +121,12 @@ static void init_sync(struct engine *en)
 	pthread_mutex_init(&en->mu, NULL);
 	pthread_mutex_init(&en->link_mu, NULL);
 	pthread_mutex_init(&en->mark_mu, NULL);
+	pthread_mutex_init(&en->retry_mu, NULL);
 	pthread_mutex_init(&en->oid_mu, NULL);
 	pthread_cond_init(&en->claim_cond, NULL);
 	pthread_cond_init(&en->commit_cond, NULL);
 	pthread_cond_init(&en->urgent_cond, NULL);
+	pthread_cond_init(&en->pause_cond, NULL);
 	pthread_cond_init(&en->mover_cond, NULL);
 	pthread_cond_init(&en->wait_cond, NULL);
 	list_init(&en->queue);
@@ -228,7 +212,7 @@ static int load_root(struct engine *en, struct err *e)
 		r = catalog_meta_get(en->catalog, "root_mode", &en->root_mode, &n);
 		if (r)
 			return err_sys(e, r, "the catalog lacks the mode of the root directory");
-		if (engine_phase(en->catalog) == CATALOG_RUNNING) {
+		if (catalog_phase(en->catalog) == CATALOG_RUNNING) {
 			r = recover_start(en, e);
 			if (r)
 				return r;
@@ -237,20 +221,10 @@ static int load_root(struct engine *en, struct err *e)
 	r = eobj_load(en, CATALOG_ROOT_OID, NULL, &en->root);
 	if (r)
 		return err_sys(e, r, "the root directory of the migration cannot be loaded");
-	if (en->root->failed && engine_phase(en->catalog) == CATALOG_RUNNING)
+	if (en->root->failed && catalog_phase(en->catalog) == CATALOG_RUNNING)
 		return err_set(e, EUCLEAN, "the target directory is not the one of this migration "
 					   "(its mark is missing)");
 	return 0;
-}
-
-enum catalog_phase engine_phase(struct catalog *c)
-{
-	uint32_t phase = CATALOG_RUNNING;
-	size_t n = sizeof phase;
-
-	if (catalog_meta_get(c, "phase", &phase, &n))
-		return CATALOG_RUNNING;
-	return (enum catalog_phase)phase;
 }
 
 int engine_create(const struct engine_config *cfg, engine_event_fn *event, void *event_arg,
@@ -395,7 +369,8 @@ void engine_progress(struct engine *en, struct engine_progress *out)
 	out->background_bytes = en->landed_background;
 	out->demand_bytes = en->landed_total - en->landed_background;
 	out->landed_bytes = en->landed_partial;
-	out->target_full = en->target_full;
+	out->target_full = room_is_full(en);
+	out->catalog_full = en->room.catalog_full;
 	pthread_mutex_unlock(&en->mu);
 	out->all_here = engine_nothing_left(en);
 }

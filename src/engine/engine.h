@@ -40,10 +40,7 @@ struct engine_event {
 };
 typedef void engine_event_fn(void *arg, const struct engine_event *ev);
 
-/* Where the migration stands; may be asked before an engine exists. In phase DETACHING create an engine
- * (source may be NULL), make plain, record: no mount.  In DETACHED nothing is left to do. */
-enum catalog_phase engine_phase(struct catalog *c);
-
+/* In phase DETACHING create an engine (source may be NULL), make plain, record: no mount.  In DETACHED nothing is left to do. */
 /* Recovers first: cleaning list, intents, stamps.  New catalogs get their root row. */
 int engine_create(const struct engine_config *cfg, engine_event_fn *event, void *event_arg,
 		  struct engine **out, struct err *e);
@@ -71,7 +68,7 @@ struct engine_progress {
 	uint64_t demand_requests, demand_bytes;	/* since this worker started; for rates */
 	uint64_t background_bytes;
 	uint64_t landed_bytes;			/* content of files not complete yet that is here, incl. not recorded */
-	bool target_full;
+	bool target_full, catalog_full;	/* the background pauses */
 	bool all_here;		/* nothing is left: detach may begin */
 	struct source_stats source;
 };
@@ -88,8 +85,9 @@ void engine_interrupt(struct engine *en);
  *   Refused (-EBUSY, text says what to do) where an application has changed the object: two versions are never mixed.
  * engine_give_up(): nothing more will come.  The object's name goes from the target, unless an application has changed the object: then
  *   it is renamed visibly (NAME.dmm-incomplete) and left to the user; a directory stays with what it has.  The ledger says "failed".
- * Both may ask the source and flush: done() is called exactly once, from any thread, perhaps before the call returns; err 0 or -errno,
- * text one line.  A retry is done when the object is back in work, not when it is here.
+ * Both ask the source and flush in the caller's thread; done() is called exactly once before they return; err 0 or -errno, text one
+ * line.  A retry is done when the object is back in work, not when it is here.  They must have returned before engine_stop();
+ * engine_interrupt() and engine_quiesce() end their waiting for a silent source.
  */
 typedef void engine_done_fn(void *arg, uint64_t oid, int err, const char *text);
 void engine_retry(struct engine *en, uint64_t oid, engine_done_fn *done, void *arg);

@@ -6,6 +6,7 @@
  * Loading reads the catalog without the lock; if an object left the same bucket meanwhile, what was
  * read may be older than what that object had recorded, so it is read again.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -43,10 +44,21 @@ static void destroy(struct eobj *o)
 	free(o);
 }
 
+static void unhash(struct engine *en, struct eobj *o)
+{
+	struct eobj **p = &en->objects[bucket(o->oid)];
+
+	while (*p && *p != o)
+		p = &(*p)->hash_next;
+	if (!*p)
+		return;
+	*p = o->hash_next;
+	en->object_gen[bucket(o->oid)]++;
+}
+
 void eobj_put(struct eobj *o)
 {
 	struct engine *en;
-	struct eobj **p;
 
 	if (!o)
 		return;
@@ -56,14 +68,16 @@ void eobj_put(struct eobj *o)
 		pthread_mutex_unlock(&en->mu);
 		return;
 	}
-	for (p = &en->objects[bucket(o->oid)]; *p && *p != o; p = &(*p)->hash_next)
-		;
-	if (*p) {
-		*p = o->hash_next;
-		en->object_gen[bucket(o->oid)]++;
-	}
+	unhash(en, o);
 	pthread_mutex_unlock(&en->mu);
 	destroy(o);
+}
+
+void eobj_retire(struct eobj *o)
+{
+	pthread_mutex_lock(&o->en->mu);
+	unhash(o->en, o);
+	pthread_mutex_unlock(&o->en->mu);
 }
 
 bool eobj_has_links(const struct eobj *o)
@@ -141,15 +155,14 @@ struct eobj *eobj_make(struct engine *en, const struct catalog_row *row)
 		free(o);
 		return NULL;
 	}
-	if (row->state >= CATALOG_CLEANING && row->state != CATALOG_QUARANTINED)
-		o->finished = o->recorded = true;
-	if (o->finished && o->type == CATALOG_REG)	/* nothing to fetch, ever again (D4) */
+	o->stage = row->state >= CATALOG_FIRST_TERMINAL ? STAGE_CLEAN :
+		   row->state == CATALOG_CLEANING ? STAGE_RECORDED : STAGE_OPEN;
+	if (is_here(o) && o->type == CATALOG_REG)	/* nothing to fetch, ever again (D4) */
 		content_limit(&o->content, 0);
-	o->cleaned = row->state >= CATALOG_FIRST_TERMINAL;
 	o->deleted = row->state == CATALOG_DELETED;
 	o->failed = row->state == CATALOG_QUARANTINED ? -EIO : 0;
 	o->intent = row->flags & CATALOG_F_INTENT_DELETE;
-	o->modified = row->flags & CATALOG_F_MODIFIED;
+	o->modified = o->modified_recorded = row->flags & CATALOG_F_MODIFIED;
 	return o;
 }
 
@@ -167,13 +180,25 @@ struct eobj *eobj_insert(struct engine *en, struct eobj *o)
 	return o;
 }
 
+void eobj_reach(struct eobj *o, enum eobj_stage stage)
+{
+	assert(stage >= o->stage && stage <= o->stage + 1);
+	o->stage = stage;
+}
+
+void eobj_recorded(struct eobj *o)
+{
+	if (!is_recorded(o))
+		eobj_reach(o, STAGE_RECORDED);
+}
+
 void eobj_to_row(const struct eobj *o, struct catalog_row *row)
 {
 	memset(row, 0, sizeof *row);
 	row->oid = o->oid;
 	row->parent = o->parent;
 	row->type = o->type;
-	row->state = o->finished ? CATALOG_CLEANING : CATALOG_FOUND;
+	row->state = is_here(o) ? CATALOG_CLEANING : CATALOG_FOUND;
 	row->flags = (o->modified ? CATALOG_F_MODIFIED : 0) | (eobj_has_links(o) ? CATALOG_F_LINKS : 0);
 	row->size = o->promise.size;
 	row->used = o->promise.used;
@@ -190,8 +215,10 @@ void eobj_to_row(const struct eobj *o, struct catalog_row *row)
 		memcpy(row->handle + 2, o->th.data, o->th.len);
 		row->handle_len = (uint8_t)(o->th.len + 2);
 	}
-	memcpy(row->checksum, o->checksum, sizeof row->checksum);
-	row->has_checksum = o->has_checksum && row->state != CATALOG_FOUND;
+	if (o->type == CATALOG_REG && !o->promise.size) {
+		checksum_of("", 0, 0, row->checksum);
+		row->has_checksum = !o->modified;
+	}
 	row->name_len = o->name_len;
 	memcpy(row->name, o->name, o->name_len);
 }
@@ -199,18 +226,20 @@ void eobj_to_row(const struct eobj *o, struct catalog_row *row)
 int eobj_write_mark(struct engine *en, struct eobj *o, int fd)
 {
 	struct target_mark m;
-	int r;
+	bool gone;
+	int r = 0;
 
 	pthread_mutex_lock(&en->mark_mu);
 	pthread_mutex_lock(&en->mu);
 	eobj_mark(o, &m);
-	r = o->mark_gone;
+	gone = o->mark_gone;
 	o->mtime_dirty = false;
 	pthread_mutex_unlock(&en->mu);
-	if (!r)
+	if (!gone)
 		r = target_mark_set(en->target, fd, &m);
-	else
-		r = 0;
+	pthread_mutex_lock(&en->mu);
+	o->mark_failed = r;
+	pthread_mutex_unlock(&en->mu);
 	pthread_mutex_unlock(&en->mark_mu);
 	return r;
 }
@@ -221,7 +250,7 @@ void eobj_refresh_mark(struct engine *en, struct eobj *o)
 	bool dirty;
 
 	pthread_mutex_lock(&en->mu);
-	dirty = o->mtime_dirty && !o->recorded;
+	dirty = (o->mtime_dirty || o->mark_failed) && !is_recorded(o);
 	pthread_mutex_unlock(&en->mu);
 	if (!dirty)
 		return;
@@ -271,7 +300,7 @@ static int complete_load(struct engine *en, struct eobj *o, const struct target_
 
 	o->in_catalog = true;
 	o->maybe_rows = o->old_life = true;
-	if (eobj_has_links(o) && !o->cleaned) {
+	if (eobj_has_links(o) && !is_clean(o)) {
 		r = catalog_count_names(en->catalog, o->oid, &o->names_claimed);
 		if (r)
 			return r;
@@ -280,7 +309,7 @@ static int complete_load(struct engine *en, struct eobj *o, const struct target_
 			return r;
 		o->in_holder = r;
 	}
-	if (o->recorded)
+	if (is_recorded(o))
 		return 0;
 	if (o->type == CATALOG_REG) {
 		r = catalog_range_each(en->catalog, o->oid, add_range, &o->content);

@@ -20,14 +20,13 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/point.h"
 #include "internal.h"
 
-static const uint64_t full_pause = CLOCK_SEC, change_pause = 5 * CLOCK_MS;
+static const uint64_t full_pause = CLOCK_SEC, change_pause = 5 * CLOCK_MS, finish_pause = CLOCK_SEC;
 
 struct fetch {
 	struct list link;		/* planned, or held while frozen */
@@ -38,6 +37,9 @@ struct fetch {
 	bool claimed;
 	unsigned stale;
 	uint64_t off, end;
+	struct checksum_stream *hash;	/* of a chunk that comes in pieces, up to off */
+	bool unhashed;
+	bool unchecked;			/* an answer came without attributes (allowed in NFSv3) */
 	struct resolve resolve;
 	struct source_req req;
 };
@@ -50,7 +52,7 @@ void fetch_plan(struct eobj *o, uint32_t chunk, enum source_lane lane, struct li
 	struct content *c = &o->content;
 	struct fetch *f;
 
-	if (o->finished || content_test(c, CONTENT_HERE, chunk) || content_test(c, CONTENT_LANDING, chunk) ||
+	if (is_here(o) || content_test(c, CONTENT_HERE, chunk) || content_test(c, CONTENT_LANDING, chunk) ||
 	    content_test(c, CONTENT_ASKED_DEMAND, chunk) || content_test(c, asked, chunk) ||
 	    o->failed || o->en->stopping)
 		return;
@@ -101,7 +103,7 @@ static void fetch_free(struct fetch *f)
 		en->fetches_inflight--;
 		mover_kick(en);
 	}
-	if (o->want_all && !o->finished)
+	if (o->want_all && !is_here(o))
 		fetch_plan_all(o, SOURCE_DEMAND, 16, &more);
 	if (!o->inflight) {
 		fd = o->fd;
@@ -112,6 +114,7 @@ static void fetch_free(struct fetch *f)
 		close(fd);
 	fetch_launch(&more);
 	eobj_put(o);
+	checksum_stream_free(f->hash);
 	free(f);
 }
 
@@ -133,6 +136,7 @@ static int put_mtime_back(struct eobj *o)
 	POINT("fetch.whole");
 	do {
 		struct timespec ts[2] = { { .tv_nsec = UTIME_OMIT } };
+		struct stat st;
 		unsigned gen;
 
 		pthread_mutex_lock(&en->mu);
@@ -141,14 +145,53 @@ static int put_mtime_back(struct eobj *o)
 		pthread_mutex_unlock(&en->mu);
 		if (POINT_STEP("rule.times-back") != POINT_SKIP && futimens(fd, ts))
 			r = -errno;
+		if (!r && fstat(fd, &st))
+			r = -errno;
 		pthread_mutex_lock(&en->mu);
 		again = !r && gen != o->times_gen;
-		if (!again && !r)
-			o->finished = true;
+		if (!again && !r) {
+			o->here_ctime = st.st_ctim;
+			eobj_reach(o, STAGE_HERE);
+		}
 		pthread_mutex_unlock(&en->mu);
 	} while (again);
 	close(fd);
 	return r;
+}
+
+struct finish_op {
+	struct deferred again;
+	struct eobj *o;
+};
+
+static void finish_again(struct deferred *d, bool cancelled)
+{
+	struct finish_op *op = list_entry(d, struct finish_op, again);
+
+	pthread_mutex_lock(&op->o->en->mu);
+	op->o->finishing = false;
+	pthread_mutex_unlock(&op->o->en->mu);
+	if (!cancelled)
+		fetch_finish_if_whole(op->o);
+	eobj_put(op->o);
+	free(op);
+}
+
+/* All bytes are here, but the target does not take the times now. */
+static void finish_later(struct eobj *o, int err)
+{
+	struct finish_op *op = calloc(1, sizeof *op);
+
+	room_refused(o->en, err);
+	if (!op) {	/* whoever looks at it next tries again */
+		pthread_mutex_lock(&o->en->mu);
+		o->finishing = false;
+		pthread_mutex_unlock(&o->en->mu);
+		return;
+	}
+	op->o = access_ref(o);
+	op->again.run = finish_again;
+	deferred_add(o->en, &op->again, finish_pause);
 }
 
 void fetch_finish_if_whole(struct eobj *o)
@@ -159,7 +202,7 @@ void fetch_finish_if_whole(struct eobj *o)
 	int r;
 
 	pthread_mutex_lock(&en->mu);
-	mine = o->type == CATALOG_REG && !o->content.left && !o->finished && !o->finishing &&
+	mine = o->type == CATALOG_REG && !o->content.left && !is_here(o) && !o->finishing &&
 	       !o->frozen && !o->failed;
 	if (mine)
 		o->finishing = true;
@@ -167,13 +210,16 @@ void fetch_finish_if_whole(struct eobj *o)
 	if (!mine)
 		return;
 	r = put_mtime_back(o);
+	if (room_is_passing(r)) {
+		finish_later(o, r);
+		return;
+	}
 	if (r && r != -ESTALE) {
 		engine_quarantine(o, r, "its times could not be set: %s", strerrordesc_np(-r));
 		return;
 	}
 	wakes_init(&k);
 	pthread_mutex_lock(&en->mu);
-	o->finished = true;
 	if (o->content.count > 1)
 		en->landed_partial -= o->landed < en->landed_partial ? o->landed : en->landed_partial;
 	pthread_mutex_unlock(&en->mu);
@@ -293,7 +339,7 @@ static enum verdict enter_landing(struct fetch *f, uint64_t *limit)
 
 	pthread_mutex_lock(&o->en->mu);
 	*limit = o->limit;
-	if (o->failed || o->finished || content_test(c, CONTENT_HERE, f->chunk) ||
+	if (o->failed || is_here(o) || content_test(c, CONTENT_HERE, f->chunk) ||
 	    (content_test(c, CONTENT_LANDING, f->chunk) && !f->claimed)) {
 		v = DROP;
 	} else if (o->frozen) {
@@ -324,6 +370,37 @@ static void leave_landing(struct eobj *o)
 	wakes_fire(&k);
 }
 
+static void keep_sum(struct fetch *f, const uint8_t sum[CHECKSUM_SIZE])
+{
+	pthread_mutex_lock(&f->o->en->mu);
+	content_set_sum(&f->o->content, f->chunk, sum);
+	pthread_mutex_unlock(&f->o->en->mu);
+}
+
+/* n more bytes of the chunk have landed at f->off. */
+static void hash_piece(struct fetch *f, const void *data, uint64_t n)
+{
+	struct content *c = &f->o->content;
+	uint64_t start = content_start(c, f->chunk), seed = checksum_seed(c->count, f->chunk);
+	uint8_t sum[CHECKSUM_SIZE];
+
+	if (f->off == start && f->off + n == f->end) {
+		checksum_of(data, n, seed, sum);
+		keep_sum(f, sum);
+		return;
+	}
+	if (f->off == start)
+		f->hash = checksum_stream_new(seed);
+	f->unhashed |= !f->hash;
+	if (f->unhashed)
+		return;
+	checksum_stream_update(f->hash, data, n);
+	if (f->off + n < f->end)
+		return;
+	checksum_stream_digest(f->hash, sum);
+	keep_sum(f, sum);
+}
+
 static int land(struct fetch *f, const struct source_req *req, uint64_t limit)
 {
 	struct eobj *o = f->o;
@@ -335,24 +412,15 @@ static int land(struct fetch *f, const struct source_req *req, uint64_t limit)
 	r = open_for_landing(o, &fd);
 	if (!r)
 		r = target_land(fd, req->data, n, f->off, o->fresh);
-	if (!r && o->content.count == 1 && !f->off && n == o->promise.size) {
-		XXH128_hash_t h = XXH3_128bits(req->data, n);
-		XXH128_canonical_t canon;
-
-		XXH128_canonicalFromHash(&canon, h);
-		pthread_mutex_lock(&o->en->mu);
-		memcpy(o->checksum, canon.digest, sizeof o->checksum);
-		o->has_checksum = true;
-		pthread_mutex_unlock(&o->en->mu);
-	}
 	if (!r) {
+		hash_piece(f, req->data, n);
 		f->off += n;
 		pthread_mutex_lock(&o->en->mu);
 		o->en->landed_total += n;
 		if (f->lane == SOURCE_BACKGROUND)
 			o->en->landed_background += n;
 		pthread_mutex_unlock(&o->en->mu);
-		engine_target_room(o->en);
+		room_found(o->en);
 	}
 	return r;
 }
@@ -363,8 +431,12 @@ static void run_again(struct deferred *d, bool cancelled)
 {
 	struct fetch *f = list_entry(d, struct fetch, again);
 
+	uint64_t wait = cancelled ? 0 : room_put_off(f->o->en);
+
 	if (cancelled)
 		fetch_free(f);
+	else if (wait)
+		deferred_add(f->o->en, &f->again, wait);
 	else
 		submit(f);
 }
@@ -373,8 +445,8 @@ static void target_refused(struct fetch *f, int r)
 {
 	struct eobj *o = f->o;
 
-	if (r == -ENOSPC || r == -EDQUOT || r == -EMFILE || r == -ENFILE) {
-		engine_target_full(o->en, r);
+	if (room_is_passing(r)) {
+		room_refused(o->en, r);
 		f->again.run = run_again;
 		deferred_add(o->en, &f->again, full_pause);
 		return;
@@ -406,11 +478,43 @@ static void fetch_failed(struct fetch *f, int err)
 	}
 }
 
+static bool changed(struct fetch *f, const struct source_attr *a)
+{
+	const char *why = POINT_STEP("rule.check-source") == POINT_SKIP ? NULL : difference(&f->o->promise, a);
+
+	if (why) {
+		engine_quarantine(f->o, -ESTALE, "%s", why);
+		fetch_free(f);
+	}
+	return why;
+}
+
+static void checked(struct source_req *req)
+{
+	struct fetch *f = req->user;
+
+	if (req->err)
+		fetch_failed(f, req->err);
+	else if (!changed(f, &req->attr))
+		chunk_here(f);
+}
+
+/* All bytes of the chunk have landed. */
+static void chunk_landed(struct fetch *f)
+{
+	if (!f->unchecked) {
+		chunk_here(f);
+		return;
+	}
+	f->req.op = SOURCE_GETATTR;
+	f->req.done = checked;
+	source_submit(f->o->en->source, &f->req);
+}
+
 static void arrived(struct source_req *req)
 {
 	struct fetch *f = req->user;
 	struct eobj *o = f->o;
-	const char *why;
 	uint64_t limit;
 	int r;
 
@@ -418,11 +522,11 @@ static void arrived(struct source_req *req)
 		fetch_failed(f, req->err);
 		return;
 	}
-	why = req->has_attr && POINT_STEP("rule.check-source") != POINT_SKIP ? difference(&o->promise, &req->attr) : NULL;
-	if (!why && !req->out_length && f->off < f->end)
-		why = "it ended early on the source";
-	if (why) {
-		engine_quarantine(o, -ESTALE, "%s", why);
+	if (req->has_attr && changed(f, &req->attr))
+		return;
+	f->unchecked |= !req->has_attr;
+	if (!req->out_length && f->off < f->end) {
+		engine_quarantine(o, -ESTALE, "it ended early on the source");
 		fetch_free(f);
 		return;
 	}
@@ -448,7 +552,7 @@ static void arrived(struct source_req *req)
 	if (r)
 		target_refused(f, r);
 	else if (f->off >= f->end || f->off >= limit)
-		chunk_here(f);
+		chunk_landed(f);
 	else
 		submit(f);
 }

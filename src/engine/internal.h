@@ -23,6 +23,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/checksum.h"
 #include "base/list.h"
 #include "base/point.h"
 #include "engine/engine.h"
@@ -35,6 +36,7 @@ enum content_set {
 	CONTENT_LANDING,	/* one fetch is writing it; any other drops what it brings */
 	CONTENT_ASKED,		/* requested on some lane */
 	CONTENT_ASKED_DEMAND,	/* requested on the demand lane */
+	CONTENT_HASHED,		/* its checksum is known */
 	CONTENT_SETS
 };
 
@@ -46,10 +48,15 @@ struct content {
 	uint64_t size;
 	uint64_t *set[CONTENT_SETS];
 	uint64_t small[CONTENT_SETS];	/* storage for up to 64 chunks */
+	uint8_t (*sums)[CHECKSUM_SIZE];	/* of HASHED chunks; NULL: none yet */
+	uint8_t small_sum[1][CHECKSUM_SIZE];
 };
 
 int content_init(struct content *c, uint64_t size);
 void content_free(struct content *c);
+/* Remember the checksum of a chunk; without memory for it the file ends without one. */
+void content_set_sum(struct content *c, uint32_t i, const uint8_t sum[CHECKSUM_SIZE]);
+const uint8_t *content_sum(const struct content *c, uint32_t i);	/* NULL: not known */
 bool content_test(const struct content *c, enum content_set s, uint32_t i);
 void content_set_bit(struct content *c, enum content_set s, uint32_t i);	/* keeps left, unrecorded */
 void content_clear_bit(struct content *c, enum content_set s, uint32_t i);
@@ -69,6 +76,14 @@ struct promise {		/* what the source said when the object was listed (D7) */
 	uint64_t size, used, fsid, fileid, change;
 	uint32_t nlink;
 	struct source_time atime, mtime, ctime;
+};
+
+/* How far an object has come; only ever forwards (D4). */
+enum eobj_stage {
+	STAGE_OPEN,		/* content (or names, for a directory) is missing */
+	STAGE_HERE,		/* all is on the target and metadata is back (D6) */
+	STAGE_RECORDED,		/* and the catalog says so, durably */
+	STAGE_CLEAN,		/* the mark is gone: nothing left to ask */
 };
 
 struct eobj {
@@ -96,11 +111,12 @@ struct eobj {
 	bool deleted;			/* the last name is gone */
 	int failed;			/* -errno: needs a retry */
 	bool quarantined;		/* and that has been said and queued */
-	bool finished;			/* content (or listing) is here and metadata is back (D6) */
-	bool recorded;			/* and the catalog says so, durably (D4) */
+	enum eobj_stage stage;		/* changed by eobj_reach() only */
 	bool mark_gone;			/* removed, perhaps not durably */
-	bool cleaned;			/* the mark is gone: nothing left to ask */
+	struct timespec here_ctime;	/* regular files: ctime on the target when STAGE_HERE was reached; 0 = an earlier worker's */
+	struct timespec clean_ctime;	/* and when the mark was removed, if nobody else had been there; 0 = not known */
 	bool modified;			/* an application changed the content before it was finished */
+	bool modified_recorded;		/* and the catalog says so, durably (D8) */
 
 	/* names (D5) */
 	uint32_t names_claimed;
@@ -125,25 +141,44 @@ struct eobj {
 	uint64_t landed;		/* bytes counted in en->landed_partial */
 	bool want_all;			/* somebody waits for all of it */
 	uint64_t next_sequential;	/* end of the last demanded range */
-	uint8_t checksum[16];
-	bool has_checksum;
+	uint32_t content_gen;		/* grows when all that was fetched is dropped (retry.c) */
 
 	/* times (D6) */
 	uint32_t mark_flags;
 	struct timespec app_mtime;
 	unsigned times_gen;
 	bool mtime_dirty;		/* app_mtime is newer than the mark says */
+	bool mark_failed;		/* the mark could not be written: it says less than it must */
 
 	uint16_t name_len;
 	char name[];
 };
 
 struct engine;
+static inline bool is_here(const struct eobj *o)
+{
+	return o->stage >= STAGE_HERE;
+}
+
+static inline bool is_recorded(const struct eobj *o)
+{
+	return o->stage >= STAGE_RECORDED;
+}
+
+static inline bool is_clean(const struct eobj *o)
+{
+	return o->stage >= STAGE_CLEAN;
+}
+
+void eobj_reach(struct eobj *o, enum eobj_stage stage);	/* mu held: the next stage, or the same */
+void eobj_recorded(struct eobj *o);	/* mu held: at least STAGE_RECORDED; both committers may say so */
 struct eobj *eobj_find(struct engine *en, uint64_t oid);	/* mu held; no reference added */
 struct eobj *eobj_make(struct engine *en, const struct catalog_row *row);	/* not in the table yet, one reference */
 struct eobj *eobj_insert(struct engine *en, struct eobj *o);	/* mu held; the object that is in the table now, with a reference */
 void eobj_ref_locked(struct eobj *o);
 void eobj_put(struct eobj *o);					/* mu not held */
+/* Out of the table, though references remain: the next load reads the catalog. mu not held. */
+void eobj_retire(struct eobj *o);
 /* From memory or the catalog, with a reference. -ENOENT. mark may be NULL: read from the target. */
 int eobj_load(struct engine *en, uint64_t oid, const struct target_mark *mark, struct eobj **out);
 void eobj_to_row(const struct eobj *o, struct catalog_row *row);	/* mu held */
@@ -159,7 +194,7 @@ void eobj_promise(struct promise *p, const struct source_attr *a);
 /* ---- waiting (wait.c) ---- */
 
 enum wait_cond {
-	WAIT_RECORD = 1, WAIT_LISTED, WAIT_CONTENT, WAIT_CONTENT_RECORDED, WAIT_RANGE,
+	WAIT_NAME = 0, WAIT_RECORD, WAIT_LISTED, WAIT_CONTENT, WAIT_CONTENT_RECORDED, WAIT_RANGE,
 	WAIT_RANGE_RECORDED, WAIT_INTENT, WAIT_CHANGE,
 };
 struct wakes {			/* collected under mu, fired without */
@@ -169,6 +204,7 @@ struct wakes {			/* collected under mu, fired without */
 void wakes_init(struct wakes *k);
 void wakes_fire(struct wakes *k);
 bool wait_holds(const struct eobj *o, enum wait_cond cond, uint64_t off, uint64_t len);	/* mu held */
+bool wait_is_for_source(enum wait_cond cond);
 bool wait_is_for_record(enum wait_cond cond);	/* needs no bytes of the source, only the committer */
 void wait_park(struct list *queue, struct access_wait *w, enum wait_cond cond, uint64_t off, uint64_t len);
 void wait_collect(struct eobj *o, struct wakes *k);	/* mu held: whose condition holds or failed */
@@ -250,7 +286,7 @@ struct record {
 	char *reason;			/* BARE, QUARANTINE */
 	int code;
 	uint64_t *here;			/* RANGES: chunks that were here before the flush began */
-	uint32_t here_words;
+	uint32_t here_words, content_gen;
 	uint16_t name_len;
 	char name[];
 };
@@ -267,11 +303,15 @@ void record_free_all(struct list *records);	/* mu not held */
 void record_snapshot(struct record *r);	/* RANGES, before the flush; mu held */
 struct record *record_new(enum record_kind kind, struct eobj *o, const char *name, size_t name_len); /* mu held if o */
 int record_apply(struct engine *en, struct record *r);	/* inside a transaction; mu not held */
+/* Is an object with nothing to fetch complete once its row is durable?  mu held. */
+bool record_row_completes(const struct eobj *o);
 /* After the durable commit; mu held.  True: the mark is to be removed now. */
 bool record_done(struct engine *en, struct record *r, struct wakes *k);
 
 int commit_start(struct engine *en);
 void commit_stop(struct engine *en);	/* everything queued is recorded first */
+bool commit_may_pass(int err);		/* of the catalog: repeat until there is room */
+bool commit_pause(struct engine *en);	/* before repeating; false: stop instead; mu not held */
 void *urgent_main(void *arg);	/* a thread, started and ended by commit.c (urgent.c) */
 void urgent_ask(struct eobj *o);	/* mu held: if a waiter of o can be served by a commit, start one */
 void commit_kick(struct engine *en);	/* mu held: there is something to do */
@@ -282,13 +322,30 @@ void commit_clean(struct engine *en, struct eobj *o);
 
 int admit(struct engine *en, struct eobj *dir, int dirfd, const char *name,
 	  const struct source_attr *a, const struct source_fh *fh, const char *link);
+uint8_t admit_row_type(enum source_type t);	/* enum catalog_type */
+void admit_target_attr(const struct source_attr *a, const char *link, struct target_attr *t);
 /* After a listing: remove torn stubs of an earlier life that the source does not name any more. */
 int admit_sweep(struct engine *en, struct eobj *dir, int dirfd);
-bool admit_is_passing(int err);	/* the target is full or sick: try again later */
 
 int name_need(struct eobj *dir, const char *name, struct access_wait *w);
 
 void list_start(struct eobj *dir, enum source_lane lane);	/* mu not held; does nothing if listed or being listed */
+
+/* ---- no room (room.c); mu not held unless noted ---- */
+
+struct room {
+	bool full, catalog_full;
+	uint64_t until, trying_until, pause;	/* clock_mono(), ns */
+};
+bool room_is_passing(int err);		/* of the target: nobody's fault, try again later */
+void room_refused(struct engine *en, int err);
+void room_found(struct engine *en);	/* something went through */
+bool room_is_full(const struct engine *en);	/* mu held: for people */
+/* May the background start something?  0 = yes (one thing at a time while it is full), else wait so long (ns); mu held. */
+uint64_t room_wait(struct engine *en);
+/* The same for what is under way and was refused. */
+uint64_t room_put_off(struct engine *en);
+void room_catalog(struct engine *en, int err);	/* of a commit: 0 = it went through and all is well */
 
 struct fetch;
 /* Plan under mu, launch without. */
@@ -302,11 +359,9 @@ void fetch_finish_if_whole(struct eobj *o);	/* mu not held */
 void engine_quarantine(struct eobj *o, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void engine_say(struct engine *en, const char *kind, int level, uint64_t oid, const char *fmt, ...)
 	__attribute__((format(printf, 5, 6)));
-void engine_target_full(struct engine *en, int err);	/* background pauses; said once */
-void engine_target_room(struct engine *en);
 void engine_poison(struct engine *en, const char *why);
 void engine_changed(struct engine *en, const struct target_handle *h);	/* tell the listener */
-uint64_t engine_new_oid(struct engine *en);	/* 0: the catalog failed */
+int engine_new_oid(struct engine *en, uint64_t *oid);
 bool engine_nothing_left(struct engine *en);	/* mu not held */
 
 /* A new object that needs work: taken up at once instead of after its row is durable.  Bounded; what does not fit
@@ -318,7 +373,8 @@ void mover_kick(struct engine *en);	/* mu held */
 
 int recover_start(struct engine *en, struct err *e);
 void recover_cleaning(struct engine *en);	/* marks of complete objects (D4) */
-void recover_sweep_links(struct engine *en);	/* all directories are listed: settle objects with several names */
+/* All directories are listed: settle objects with several names.  False: not all could be, come again. */
+bool recover_sweep_links(struct engine *en);
 
 enum { NAME_BUCKETS = 1 << 15, OBJ_BUCKETS = 1 << 16, NEGATIVES = 1024 };
 
@@ -345,7 +401,7 @@ struct engine {
 	struct access_listener listener;
 	struct fhcache *fhs;
 
-	pthread_mutex_t mu, link_mu, mark_mu;
+	pthread_mutex_t mu, link_mu, mark_mu, retry_mu;
 	struct eobj *objects[OBJ_BUCKETS];
 	uint32_t object_gen[OBJ_BUCKETS];	/* grows when an object leaves the bucket */
 	struct eobj *links[1024];	/* objects with several names whose row is not durable */
@@ -360,7 +416,7 @@ struct engine {
 	uint64_t oid_next, oid_end;
 
 	/* committer */
-	pthread_cond_t commit_cond, urgent_cond;
+	pthread_cond_t commit_cond, urgent_cond, pause_cond;
 	struct list queue;		/* struct record, oldest first */
 	unsigned queued;
 	uint64_t queued_since, flushed_at;
@@ -381,9 +437,10 @@ struct engine {
 	uint32_t read_max;
 	struct list fresh_dirs, fresh_files;	/* struct eobj, oldest first */
 	unsigned fresh_dir_count, fresh_file_count;
+	bool holder_ready;		/* link_mu */
 	bool links_swept, discovery_done;
-	bool target_full;
-	uint64_t full_until;		/* clock_mono(): try again then */
+	uint64_t sweep_after;		/* clock_mono(): not before; 0 = never tried */
+	struct room room;
 	atomic_ulong commits;		/* grows with every durable commit */
 
 	/* the outside */

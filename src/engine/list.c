@@ -26,7 +26,7 @@
 #include "internal.h"
 
 enum { MAX_QUEUED = 40000, RELISTS = 5 };
-static const uint64_t crowded_pause = 20 * CLOCK_MS, full_pause = CLOCK_SEC, changed_pause = CLOCK_SEC;
+static const uint64_t crowded_pause = 20 * CLOCK_MS, changed_pause = CLOCK_SEC;
 
 struct list_op {
 	struct deferred later;
@@ -38,7 +38,7 @@ struct list_op {
 	int dirfd;
 	struct source_attr first, last;
 	bool has_first, eof;
-	unsigned relists, stale;
+	unsigned relists, stale, refused;
 	unsigned refs;			/* outstanding requests; en->mu */
 	int err;			/* the first that happened; en->mu */
 };
@@ -107,6 +107,15 @@ static void again(struct list_op *op, uint64_t pause)
 	deferred_add(op->en, &op->later, pause);
 }
 
+/* It begins again at its first page, so the pause grows: 1 s .. 32 s. */
+static void no_room(struct list_op *op, int err)
+{
+	unsigned n = op->refused < 5 ? op->refused++ : 5;
+
+	room_refused(op->en, err);
+	again(op, CLOCK_SEC << n);
+}
+
 static bool same_directory(const struct source_attr *a, const struct source_attr *b)
 {
 	return a->mtime.sec == b->mtime.sec && a->mtime.nsec == b->mtime.nsec && a->change == b->change;
@@ -146,6 +155,10 @@ static void finished(struct list_op *op)
 	POINT("list.all-admitted");
 	if (!r)
 		r = put_times_back(op);
+	if (room_is_passing(r)) {
+		no_room(op, r);
+		return;
+	}
 	if (r) {
 		engine_quarantine(op->dir, r, "the directory could not be finished on the target: %s",
 				  strerrordesc_np(-r));
@@ -153,10 +166,11 @@ static void finished(struct list_op *op)
 		return;
 	}
 	POINT("list.finished");
+	room_found(en);
 	record_queue(en, RECORD_LISTED, op->dir);
 	wakes_init(&k);
 	pthread_mutex_lock(&en->mu);
-	op->dir->finished = true;
+	eobj_reach(op->dir, STAGE_HERE);
 	wait_collect(op->dir, &k);
 	pthread_mutex_unlock(&en->mu);
 	wakes_fire(&k);
@@ -178,9 +192,8 @@ static void decide(struct list_op *op)
 			engine_quarantine(op->dir, -ESTALE, "it keeps changing on the source while it is listed");
 			end(op);
 		}
-	} else if (admit_is_passing(err) && err != -EIO) {
-		engine_target_full(op->en, err);
-		again(op, full_pause);
+	} else if (room_is_passing(err)) {
+		no_room(op, err);
 	} else if (err == -ECANCELED) {
 		fail_all_waiters(op, -EIO);
 		end(op);
@@ -224,12 +237,22 @@ static void entry_end(struct entry_op *eo, int err)
 	leave(op, err == -ENOENT ? 0 : err);
 }
 
+/* D7: another symlink may have taken the name since it was listed. */
+static bool is_another(const struct source_req *req, const struct source_attr *a)
+{
+	return req->has_attr && (req->attr.type != a->type || req->attr.fileid != a->fileid ||
+				 req->attr.change != a->change || req->attr.mtime.sec != a->mtime.sec ||
+				 req->attr.mtime.nsec != a->mtime.nsec);
+}
+
 static void link_read(struct source_req *req)
 {
 	struct entry_op *eo = req->user;
 	char link[SOURCE_LINK_MAX + 1];
 	int err = req->err;
 
+	if (!err && is_another(req, &eo->attr))
+		err = -ESTALE;		/* list again */
 	if (!err && (!req->out_length || req->out_length > SOURCE_LINK_MAX))
 		err = -EPROTO;
 	if (!err) {
@@ -351,6 +374,17 @@ static void next_page(struct deferred *d, bool cancelled)
 		submit_page(op, op->req.next_cookie, op->req.out_verifier);
 }
 
+/*
+ * D7: another directory under this name would give its names to the old one's attributes.  A mount point of the
+ * server (another fsid) may show the covered directory's number in its parent's listing.
+ */
+static bool is_promised(const struct eobj *dir, const struct source_attr *a)
+{
+	const struct promise *p = &dir->promise;
+
+	return a->type == SOURCE_DIR && (a->fsid != p->fsid || a->fileid == p->fileid);
+}
+
 static void page(struct source_req *req)
 {
 	struct list_op *op = req->user;
@@ -363,6 +397,10 @@ static void page(struct source_req *req)
 		if (!op->has_first)
 			op->first = req->attr;
 		op->has_first = true;
+		if (!is_promised(op->dir, &req->attr)) {
+			engine_quarantine(op->dir, -ESTALE, "it was replaced by another object on the source");
+			r = -ECANCELED;
+		}
 	}
 	if (!r && req->bad_entries)
 		engine_say(en, "bad-name", LOG_LEVEL_WARN, op->dir->oid,
@@ -422,7 +460,7 @@ void list_start(struct eobj *dir, enum source_lane lane)
 	if (!op)
 		return;
 	pthread_mutex_lock(&en->mu);
-	if (dir->finished || dir->listing || dir->failed || dir->deleted || en->stopping) {
+	if (is_here(dir) || dir->listing || dir->failed || dir->deleted || en->stopping) {
 		pthread_mutex_unlock(&en->mu);
 		free(op);
 		return;

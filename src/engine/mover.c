@@ -187,7 +187,7 @@ static bool start_listing(struct mover *m)
 	if (!o)
 		return err;
 	pthread_mutex_lock(&en->mu);
-	busy = o->listing || o->finished || o->failed || o->deleted;
+	busy = o->listing || is_here(o) || o->failed || o->deleted;
 	pthread_mutex_unlock(&en->mu);
 	if (!busy) {
 		m->dirs.started++;
@@ -235,7 +235,7 @@ static bool start_fetch(struct mover *m)
 			return true;
 		}
 		pthread_mutex_lock(&en->mu);
-		whole = !o->content.left || o->finished;
+		whole = !o->content.left || is_here(o);
 		pthread_mutex_unlock(&en->mu);
 		if (whole) {	/* truncated by an application before a crash */
 			fetch_finish_if_whole(o);
@@ -252,10 +252,10 @@ static bool start_fetch(struct mover *m)
 	return true;
 }
 
-/* The target has no room, as of a moment ago; mu held. */
-static bool full(const struct engine *en)
+/* mu held; the last thing to ask, because room_wait() gives turns. */
+static bool paused(struct engine *en)
 {
-	return en->stopping || en->poisoned || (en->target_full && clock_mono() < en->full_until);
+	return en->stopping || en->poisoned || en->hold || room_wait(en);
 }
 
 static bool may_list(struct engine *en)
@@ -264,7 +264,7 @@ static bool may_list(struct engine *en)
 	bool room;
 
 	pthread_mutex_lock(&en->mu);
-	room = en->lists_inflight < MAX_LISTS && !en->hold && !full(en);
+	room = en->lists_inflight < MAX_LISTS && !paused(en);
 	pthread_mutex_unlock(&en->mu);
 	if (!room)
 		return false;
@@ -277,7 +277,7 @@ static bool may_fetch(struct engine *en)
 	bool room;
 
 	pthread_mutex_lock(&en->mu);
-	room = en->fetches_inflight < en->depth && !en->hold && !full(en);
+	room = en->fetches_inflight < en->depth && !paused(en);
 	pthread_mutex_unlock(&en->mu);
 	return room;
 }
@@ -285,18 +285,21 @@ static bool may_fetch(struct engine *en)
 static void note_discovery(struct engine *en)
 {
 	struct catalog_counters c;
-	bool over;
+	bool over, first;
 
 	catalog_counters(en->catalog, &c);
 	pthread_mutex_lock(&en->mu);
-	over = !en->discovery_done && !c.directories_unlisted && !c.objects[CATALOG_QUARANTINED] &&
-	       !en->lists_inflight && !en->queued && !en->committing && en->root->recorded;
-	if (over)
-		en->discovery_done = true;
+	over = !en->discovery_done && clock_mono() >= en->sweep_after && !c.directories_unlisted && !c.objects[CATALOG_QUARANTINED] &&
+	       !en->lists_inflight && !en->queued && !en->committing && is_recorded(en->root);
+	first = over && !en->sweep_after;
+	en->sweep_after = over ? clock_mono() + rescan : en->sweep_after;
 	pthread_mutex_unlock(&en->mu);
-	if (over) {
+	if (first)
 		engine_say(en, "listing-complete", LOG_LEVEL_INFO, 0, "every directory of the source is listed");
-		recover_sweep_links(en);
+	if (over && recover_sweep_links(en)) {
+		pthread_mutex_lock(&en->mu);
+		en->discovery_done = true;
+		pthread_mutex_unlock(&en->mu);
 	}
 }
 

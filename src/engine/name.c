@@ -120,8 +120,8 @@ static void land(struct name_op *op, const char *link)
 		r = admit(op->en, op->dir, fd, op->name, &op->attr,
 			  &op->fh, link);
 	}
-	if (admit_is_passing(r)) {
-		engine_target_full(op->en, r);
+	if (room_is_passing(r)) {
+		room_refused(op->en, r);
 		op->again.run = run_again;
 		deferred_add(op->en, &op->again, full_pause);
 		return;
@@ -237,7 +237,7 @@ static struct name_op *new_op(struct engine *en, struct eobj *dir, const char *n
 /* Decided without the source? mu held. */
 static bool decided(struct engine *en, struct eobj *dir, const char *name, size_t len)
 {
-	return dir->finished || record_find_name(en, dir->oid, name, len) ||
+	return is_here(dir) || record_find_name(en, dir->oid, name, len) ||
 	       known_negative(en, dir->oid, name, len);
 }
 
@@ -275,7 +275,7 @@ int name_need(struct eobj *dir, const char *name, struct access_wait *w)
 		fresh = true;
 	}
 	if (op)
-		wait_park(&op->waiters, w, 0, 0, 0);
+		wait_park(&op->waiters, w, WAIT_NAME, 0, 0);
 	pthread_mutex_unlock(&en->mu);
 	if (!op)
 		return -ENOMEM;

@@ -129,11 +129,12 @@ static void enter_name(struct engine *en, struct record *r)
 int record_queue_name(struct engine *en, enum record_kind kind, struct eobj *o, uint64_t parent,
 		      const char *name, size_t name_len)
 {
-	uint64_t oid = kind == RECORD_LINK ? engine_new_oid(en) : o->oid;
 	struct record *r;
+	uint64_t oid = o->oid;
+	int rc = kind == RECORD_LINK ? engine_new_oid(en, &oid) : 0;
 
-	if (!oid)
-		return -EIO;
+	if (rc)
+		return rc;
 	pthread_mutex_lock(&en->mu);
 	r = record_new(kind, o, name, name_len);
 	if (r) {
@@ -207,8 +208,20 @@ void record_snapshot(struct record *r)
 	if (!r->here)
 		return;		/* recorded by a later group */
 	r->here_words = words;
+	r->content_gen = r->o->content_gen;
 	for (uint32_t i = 0; i < words; i++)
 		r->here[i] = c->set[CONTENT_HERE][i] & ~c->set[CONTENT_RECORDED][i];
+}
+
+/* Has what it saw been dropped since? */
+static bool snap_valid(struct engine *en, const struct record *r)
+{
+	bool valid;
+
+	pthread_mutex_lock(&en->mu);
+	valid = r->here && r->content_gen == r->o->content_gen;
+	pthread_mutex_unlock(&en->mu);
+	return valid;
 }
 
 static bool snap_test(const struct record *r, uint32_t i)
@@ -232,8 +245,6 @@ static int apply_row(struct engine *en, struct record *r)
 		row.state = CATALOG_FOUND;
 	if (row.type == CATALOG_DIR)
 		row.state = CATALOG_FOUND;
-	if (row.state == CATALOG_FOUND)
-		row.has_checksum = false;
 	rc = catalog_add(en->catalog, &row);
 	return rc == -EEXIST ? 0 : rc;
 }
@@ -266,25 +277,90 @@ static int transition(struct engine *en, uint64_t oid, unsigned from, enum catal
 	return rc == -ESTALE ? 0 : rc;
 }
 
+/* The checksum of a large file from the sums of its ranges; *n counts them. */
+struct whole {
+	uint64_t size;
+	unsigned n;
+	bool known;
+	uint8_t sum[CHECKSUM_SIZE];
+};
+
+static int add_to_whole(void *arg, uint64_t start, uint64_t end, const uint8_t *sum)
+{
+	struct whole *w = arg;
+
+	w->known = !w->n++ && !start && end == w->size && sum;
+	if (w->known)
+		memcpy(w->sum, sum, sizeof w->sum);
+	return 0;
+}
+
+/* One chunk as a range; each counts once, however often it is recorded. */
+static int add_chunk(struct engine *en, const struct eobj *o, uint64_t oid, uint32_t i)
+{
+	uint8_t copy[CHECKSUM_SIZE];
+	const uint8_t *sum;
+
+	pthread_mutex_lock(&en->mu);
+	sum = content_sum(&o->content, i);
+	if (sum)
+		memcpy(copy, sum, sizeof copy);
+	pthread_mutex_unlock(&en->mu);
+	return catalog_range_add(en->catalog, oid, content_start(&o->content, i), content_end(&o->content, i),
+				 sum ? copy : NULL);
+}
+
+static int checksum_of_ranges(struct engine *en, const struct record *r)
+{
+	const struct content *c = &r->o->content;
+	struct whole w = { .size = c->size };
+	int rc = 0;
+
+	for (uint32_t i = 0; !rc && i < c->count; i++) {
+		bool todo;
+
+		pthread_mutex_lock(&en->mu);
+		todo = !content_test(c, CONTENT_RECORDED, i);
+		pthread_mutex_unlock(&en->mu);
+		if (todo)
+			rc = add_chunk(en, r->o, r->oid, i);
+	}
+	if (!rc)
+		rc = catalog_range_each(en->catalog, r->oid, add_to_whole, &w);
+	return !rc && w.known ? catalog_set_checksum(en->catalog, r->oid, w.sum) : rc;
+}
+
+static int record_checksum(struct engine *en, const struct record *r)
+{
+	uint8_t copy[CHECKSUM_SIZE];
+	const uint8_t *sum;
+
+	if (r->o->content.count > 1)
+		return checksum_of_ranges(en, r);
+	pthread_mutex_lock(&en->mu);
+	sum = r->o->content.count ? content_sum(&r->o->content, 0) : NULL;
+	if (sum)
+		memcpy(copy, sum, sizeof copy);
+	pthread_mutex_unlock(&en->mu);
+	return sum ? catalog_set_checksum(en->catalog, r->oid, copy) : 0;
+}
+
 static int apply_complete(struct engine *en, struct record *r)
 {
-	bool modified, has_sum;
-	uint8_t sum[16];
+	bool modified;
 	enum catalog_state actual = CATALOG_CLEANING;
 	int rc;
 
 	pthread_mutex_lock(&en->mu);
 	modified = r->o->modified;
-	has_sum = r->o->has_checksum && !modified;
-	memcpy(sum, r->o->checksum, sizeof sum);
 	pthread_mutex_unlock(&en->mu);
 	rc = catalog_transition(en->catalog, r->oid, STATE_BIT(CATALOG_FOUND), CATALOG_CLEANING, &actual);
 	if (rc)
 		return rc == -ESTALE ? 0 : rc;
 	if (modified)
 		rc = catalog_set_flags(en->catalog, r->oid, CATALOG_F_MODIFIED, 0);
-	if (!rc && has_sum)
-		rc = catalog_set_checksum(en->catalog, r->oid, sum);
+	if (!rc && !modified)
+		rc = record_checksum(en, r);
 	if (!rc && r->o->content.count > 1)
 		rc = catalog_range_drop(en->catalog, r->oid);
 	return rc;
@@ -292,20 +368,25 @@ static int apply_complete(struct engine *en, struct record *r)
 
 static int apply_ranges(struct engine *en, struct record *r)
 {
-	const struct content *c = &r->o->content;
 	int rc = 0;
 
-	for (uint32_t i = 0; r->here && !rc && i < c->count; i++) {
-		uint32_t last = i;
-
-		if (!snap_test(r, i))
-			continue;
-		while (last + 1 < c->count && snap_test(r, last + 1))
-			last++;
-		rc = catalog_range_add(en->catalog, r->oid, content_start(c, i), content_end(c, last), NULL);
-		i = last;
-	}
+	if (!snap_valid(en, r))
+		return 0;
+	for (uint32_t i = 0; !rc && i < r->here_words * 64; i++)
+		if (snap_test(r, i))
+			rc = add_chunk(en, r->o, r->oid, i);
 	return rc;
+}
+
+static int apply_cleaned(struct engine *en, struct record *r)
+{
+	const struct timespec *t = &r->o->clean_ctime;	/* settled before the record was queued */
+	int rc = catalog_transition(en->catalog, r->oid, STATE_BIT(CATALOG_CLEANING),
+				    r->o->modified ? CATALOG_OVERWRITTEN : CATALOG_MIGRATED, NULL);
+
+	if (rc || r->o->type != CATALOG_REG)
+		return rc == -ESTALE ? 0 : rc;
+	return catalog_set_ctime(en->catalog, r->oid, (struct catalog_time){ t->tv_sec, (uint32_t)t->tv_nsec });
 }
 
 static int apply_quarantine(struct engine *en, struct record *r)
@@ -335,8 +416,7 @@ int record_apply(struct engine *en, struct record *r)
 	case RECORD_RANGES:
 		return apply_ranges(en, r);
 	case RECORD_CLEANED:
-		return transition(en, r->oid, STATE_BIT(CATALOG_CLEANING),
-				  r->o->modified ? CATALOG_OVERWRITTEN : CATALOG_MIGRATED);
+		return apply_cleaned(en, r);
 	case RECORD_DELETED:
 		return transition(en, r->oid,
 				  STATE_BIT(CATALOG_FOUND) | STATE_BIT(CATALOG_QUARANTINED),
@@ -365,9 +445,16 @@ static void name_done(struct engine *en, struct record *r)
 	}
 }
 
+bool record_row_completes(const struct eobj *o)
+{
+	return is_here(o) && !is_clean(o) && o->type != CATALOG_DIR && (o->type != CATALOG_REG || !o->promise.size);
+}
+
 static void ranges_done(struct record *r)
 {
-	for (uint32_t i = 0; r->here && i < r->o->content.count; i++)
+	if (!r->here || r->content_gen != r->o->content_gen)
+		return;
+	for (uint32_t i = 0; i < r->o->content.count; i++)
 		if (snap_test(r, i))
 			content_set_bit(&r->o->content, CONTENT_RECORDED, i);
 }
@@ -379,27 +466,27 @@ bool record_done(struct engine *en, struct record *r, struct wakes *k)
 	switch (r->kind) {
 	case RECORD_ROW:
 		name_done(en, r);
-		if (r->o->finished && (r->o->type != CATALOG_DIR) && !r->o->promise.size)
-			r->o->recorded = clean = true;
-		if (r->o->type != CATALOG_REG && r->o->type != CATALOG_DIR)
-			r->o->recorded = clean = true;
+		clean = record_row_completes(r->o);
+		if (clean)
+			eobj_recorded(r->o);
 		break;
 	case RECORD_LINK:
 		name_done(en, r);
-		clean = r->o->recorded && !r->o->cleaned;
+		clean = is_recorded(r->o) && !is_clean(r->o);
 		break;
 	case RECORD_BARE:
 		unname(en, r);
 		break;
 	case RECORD_LISTED:
 	case RECORD_COMPLETE:
-		r->o->recorded = clean = true;
+		eobj_recorded(r->o);
+		clean = true;
 		break;
 	case RECORD_RANGES:
 		ranges_done(r);
 		break;
 	case RECORD_CLEANED:
-		r->o->cleaned = true;
+		eobj_reach(r->o, STAGE_CLEAN);
 		break;
 	default:
 		break;

@@ -141,25 +141,26 @@ void recover_cleaning(struct engine *en)
 
 /* ---- all directories are listed: no further name can appear ---- */
 
-static void drop_last_name(struct engine *en, struct eobj *o)
+static int drop_last_name(struct engine *en, struct eobj *o)
 {
 	int r = catalog_begin(en->catalog);
 
 	if (r)
-		return;
+		return r;
 	r = catalog_set_flags(en->catalog, o->oid, CATALOG_F_INTENT_DELETE, 0);
 	if (r) {
 		catalog_rollback(en->catalog);
-		return;
+		return r;
 	}
-	if (catalog_commit(en->catalog))
-		return;
+	r = catalog_commit(en->catalog);
+	if (r)
+		return r;
 	POINT("links.intent");
 	pthread_mutex_lock(&en->mu);
 	o->intent = o->deleted = true;
 	pthread_mutex_unlock(&en->mu);
-	if (!target_holder_drop(en->target, o->oid))
-		record_queue(en, RECORD_DELETED, o);
+	r = target_holder_drop(en->target, o->oid);
+	return r ? r : record_queue(en, RECORD_DELETED, o);
 }
 
 static int settle_hidden(struct engine *en, const struct catalog_row *row)
@@ -176,25 +177,24 @@ static int settle_hidden(struct engine *en, const struct catalog_row *row)
 		return r == -ENOENT ? 0 : r;
 	fd = target_open_handle(en->target, &o->th, O_PATH);
 	if (o->in_holder && fd >= 0 && !fstat(fd, &st)) {
-		if (st.st_nlink == 1)
-			drop_last_name(en, o);
-		else
-			target_holder_drop(en->target, o->oid);
+		r = st.st_nlink == 1 ? drop_last_name(en, o) : target_holder_drop(en->target, o->oid);
 		pthread_mutex_lock(&en->mu);
-		o->in_holder = false;
+		o->in_holder = r;
 		pthread_mutex_unlock(&en->mu);
 	}
-	commit_clean(en, o);
+	if (!r)
+		commit_clean(en, o);
 	eobj_put(o);
-	return 0;
+	return r;
 }
 
-void recover_sweep_links(struct engine *en)
+bool recover_sweep_links(struct engine *en)
 {
 	pthread_mutex_lock(&en->mu);
 	en->links_swept = true;
 	pthread_mutex_unlock(&en->mu);
 	if (each(en, CATALOG_LIST_CONTENT, settle_hidden) ||
 	    each(en, CATALOG_LIST_CLEANING, settle_hidden))
-		log_warn("objects with several names could not be settled; will be tried at the next start");
+		return false;	/* no room now: the mover comes again */
+	return true;
 }

@@ -18,6 +18,7 @@
 struct urgent_object {		/* one inode to flush and what becomes durable with it */
 	struct eobj *o;
 	struct record *complete, *ranges, *intent;	/* own copies, not queued */
+	bool modify;
 };
 
 struct urgent {
@@ -39,7 +40,7 @@ static bool useful(const struct eobj *o)
 		case WAIT_INTENT:
 			return true;
 		case WAIT_CONTENT_RECORDED:
-			if (o->finished)
+			if (is_here(o))
 				return true;
 			break;
 		case WAIT_RANGE_RECORDED:
@@ -134,9 +135,9 @@ static void copy_wanted(struct urgent_object *v)
 
 		if (w->cond == WAIT_INTENT && !v->intent && !o->intent)
 			v->intent = record_new(RECORD_INTENT_CLEAR, o, NULL, 0);
-		if (w->cond == WAIT_CONTENT_RECORDED && o->finished && !v->complete)
+		if (w->cond == WAIT_CONTENT_RECORDED && is_here(o) && !v->complete)
 			v->complete = record_new(RECORD_COMPLETE, o, NULL, 0);
-		if (w->cond == WAIT_RANGE_RECORDED && !v->ranges && !o->finished) {
+		if (w->cond == WAIT_RANGE_RECORDED && !v->ranges && !is_here(o)) {
 			bool queued = o->ranges_queued;
 
 			v->ranges = record_new(RECORD_RANGES, o, NULL, 0);
@@ -144,8 +145,10 @@ static void copy_wanted(struct urgent_object *v)
 				record_snapshot(v->ranges);
 			o->ranges_queued = queued;
 		}
-		if (w->cond == WAIT_RANGE_RECORDED && o->finished && !v->complete)
+		if (w->cond == WAIT_RANGE_RECORDED && is_here(o) && !v->complete)
 			v->complete = record_new(RECORD_COMPLETE, o, NULL, 0);
+		if (w->cond == WAIT_RANGE_RECORDED && !is_here(o) && !o->modified_recorded)
+			v->modify = true;
 	}
 }
 
@@ -204,6 +207,8 @@ static int apply_urgent(struct engine *en, struct urgent *u)
 			r = record_apply(en, v->complete);
 		if (!r && v->ranges)
 			r = record_apply(en, v->ranges);
+		if (!r && v->modify)	/* D8: the application's bytes come after this */
+			r = catalog_set_flags(en->catalog, v->o->oid, CATALOG_F_MODIFIED, 0);
 		if (!r && v->intent)	/* D5: the intent comes before the delete */
 			r = catalog_set_flags(en->catalog, v->o->oid, CATALOG_F_INTENT_DELETE, 0);
 	}
@@ -234,9 +239,8 @@ static void settle_rows(struct urgent *u)
 			c->o->pending_rows--;
 			if (r->kind == RECORD_ROW) {
 				c->o->in_catalog = true;
-				if (c->o->finished && c->o->type != CATALOG_DIR &&
-				    (c->o->type != CATALOG_REG || !c->o->promise.size))
-					c->o->recorded = true;
+				if (record_row_completes(c->o))
+					eobj_recorded(c->o);
 			}
 		}
 	}
@@ -253,9 +257,11 @@ static void settle_urgent(struct engine *en, struct urgent *u)
 		struct urgent_object *v = &u->v[i];
 
 		if (v->complete)
-			v->o->recorded = true;	/* its queued COMPLETE record removes the mark later */
+			eobj_recorded(v->o);	/* its queued COMPLETE record removes the mark later */
 		if (v->ranges)
 			record_done(en, v->ranges, &k);
+		if (v->modify)
+			v->o->modified = v->o->modified_recorded = true;
 		if (v->intent)
 			v->o->intent = true;
 		wait_collect(v->o, &k);
@@ -313,6 +319,43 @@ static void drop_asked(struct engine *en, struct list *asked)
 	pthread_mutex_unlock(&en->mu);
 }
 
+/* Only a flush that was tried and failed poisons (D2); one that could not be begun is tried again. */
+static int flush_patiently(struct engine *en, struct urgent *u)
+{
+	int r = flush_urgent(en, u);
+
+	while (room_is_passing(r)) {
+		room_refused(en, r);
+		if (!commit_pause(en))
+			return -EIO;
+		r = flush_urgent(en, u);
+	}
+	if (r)
+		engine_poison(en, "an inode of the target could not be flushed to disk");
+	return r;
+}
+
+/*
+ * A full catalog is nobody's ENOSPC: who waits goes on waiting.  The first failure has given up the ballast, so
+ * that the second try usually succeeds.
+ */
+static int persist_urgent(struct engine *en, struct urgent *u)
+{
+	int r = apply_urgent(en, u);
+
+	if (r == -ENOSPC)
+		r = apply_urgent(en, u);
+	while (commit_may_pass(r)) {
+		room_catalog(en, r);
+		if (!commit_pause(en))
+			return -EIO;
+		r = apply_urgent(en, u);
+	}
+	if (r)
+		engine_poison(en, "the catalog could not be written");
+	return r;
+}
+
 /* mu held on entry and exit. */
 static void urgent_once(struct engine *en)
 {
@@ -335,15 +378,11 @@ static void urgent_once(struct engine *en)
 		copy_wanted(&u.v[i]);
 	drop_asked(en, &asked);
 	if (!r)
-		r = flush_urgent(en, &u);
-	if (r && r != -ENOMEM)
-		engine_poison(en, "an inode of the target could not be flushed to disk");
+		r = flush_patiently(en, &u);
 	if (!r) {
-		r = apply_urgent(en, &u);
+		r = persist_urgent(en, &u);
 		if (!r)
 			settle_urgent(en, &u);
-		else if (r == -EIO)
-			engine_poison(en, "the catalog could not be written");
 	}
 	if (r)
 		fail_waiters(en, &u, r);

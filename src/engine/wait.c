@@ -37,24 +37,39 @@ void wakes_fire(struct wakes *k)
 	fire(&k->bad, k->err ? k->err : -EIO);
 }
 
+/*
+ * Before the first change of a range: it is durably recorded (D3b), and so is that the content is not the
+ * source's any more (D8): else a crash could leave the application's bytes under the source's checksum.
+ */
+static bool range_changeable(const struct eobj *o, uint64_t off, uint64_t len)
+{
+	bool voids = off < o->limit && len;
+
+	if (is_recorded(o))
+		return true;
+	if (POINT_STEP("rule.content-recorded") == POINT_SKIP)
+		return is_here(o) || content_covers(&o->content, CONTENT_HERE, off, len);
+	return content_covers(&o->content, CONTENT_RECORDED, off, len) && (o->modified_recorded || !voids);
+}
+
 bool wait_holds(const struct eobj *o, enum wait_cond cond, uint64_t off, uint64_t len)
 {
 	switch (cond) {
+	case WAIT_NAME:
+		return false;	/* in a list of its own (name.c) */
 	case WAIT_RECORD:
 		return !o->pending_rows;
 	case WAIT_LISTED:
 	case WAIT_CONTENT:
-		return o->finished;
+		return is_here(o);
 	case WAIT_CONTENT_RECORDED:
-		return o->recorded || (o->finished && POINT_STEP("rule.content-recorded") == POINT_SKIP);
+		return is_recorded(o) || (is_here(o) && POINT_STEP("rule.content-recorded") == POINT_SKIP);
 	case WAIT_RANGE:
-		return o->finished || content_covers(&o->content, CONTENT_HERE, off, len);
+		return is_here(o) || content_covers(&o->content, CONTENT_HERE, off, len);
 	case WAIT_RANGE_RECORDED:
-		return o->recorded || content_covers(&o->content, CONTENT_RECORDED, off, len) ||
-		       (POINT_STEP("rule.content-recorded") == POINT_SKIP &&
-			(o->finished || content_covers(&o->content, CONTENT_HERE, off, len)));
+		return range_changeable(o, off, len);
 	case WAIT_INTENT:
-		return (o->intent || o->recorded) && !o->pending_rows;
+		return (o->intent || is_recorded(o)) && !o->pending_rows;
 	case WAIT_CHANGE:
 		return !o->landing && !o->frozen;
 	}
@@ -66,9 +81,9 @@ bool wait_is_for_record(enum wait_cond cond)
 	return cond == WAIT_RECORD || cond == WAIT_INTENT;
 }
 
-static bool needs_source(enum wait_cond cond)
+bool wait_is_for_source(enum wait_cond cond)
 {
-	return cond == WAIT_LISTED || cond == WAIT_CONTENT || cond == WAIT_CONTENT_RECORDED ||
+	return cond == WAIT_NAME || cond == WAIT_LISTED || cond == WAIT_CONTENT || cond == WAIT_CONTENT_RECORDED ||
 	       cond == WAIT_RANGE || cond == WAIT_RANGE_RECORDED;
 }
 
@@ -97,7 +112,7 @@ void wait_collect(struct eobj *o, struct wakes *k)
 		next = n->next;
 		if (wait_holds(o, w->cond, w->off, w->len)) {
 			move(w, &k->ok);
-		} else if (o->failed && needs_source(w->cond)) {
+		} else if (o->failed && wait_is_for_source(w->cond)) {
 			k->err = -EIO;
 			move(w, &k->bad);
 		}

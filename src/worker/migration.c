@@ -7,6 +7,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/point.h"
 #include "faults.h"
@@ -320,6 +321,7 @@ static int start_mount(struct migration *m, struct err *e)
 		.mountpoint = m->target_path,
 		.fsname = m->source_url,
 		.no_passthrough = m->options->no_passthrough,
+		.source_timeout = m->options->source_timeout_ms * CLOCK_MS,
 	};
 
 	return fusefs_start(&cfg, &m->fusefs, e);

@@ -74,7 +74,7 @@ static void finished_has_nothing_to_fetch(void **state)
 		struct eobj *o = eobj_make(NULL, &row);
 
 		assert_non_null(o);
-		assert_true(o->finished);
+		assert_true(is_here(o));
 		assert_int_equal(o->content.left, 0);
 		assert_true(content_covers(&o->content, CONTENT_RECORDED, 0, 5 * MB));
 		content_free(&o->content);

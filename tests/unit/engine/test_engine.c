@@ -172,7 +172,7 @@ static void finish(struct world *w)
 	if (engine_make_plain(w->engine, &e))
 		fail_msg("%s", e.text);
 	assert_int_equal(engine_record_detached(w->engine, &e), 0);
-	assert_int_equal(engine_phase(w->catalog), CATALOG_DETACHED);
+	assert_int_equal(catalog_phase(w->catalog), CATALOG_DETACHED);
 }
 
 static void background_brings_everything(void **state)
@@ -610,7 +610,7 @@ static void random_kills(void **state)
 		die_after(w, live_for_a_while);
 	}
 	start(w, false);
-	if (engine_phase(w->catalog) == CATALOG_RUNNING)
+	if (catalog_phase(w->catalog) == CATALOG_RUNNING)
 		finish(w);
 	engine_progress(w->engine, &p);
 	assert_int_equal(p.found_objects, p.here_objects);
