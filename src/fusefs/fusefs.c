@@ -188,6 +188,7 @@ static struct fusefs *new_fs(const struct fusefs_config *cfg, unsigned threads)
 	f->target = cfg->target;
 	f->engine = cfg->engine;
 	f->want_passthrough = !cfg->no_passthrough;
+	f->source_timeout = cfg->source_timeout;
 	f->dev_fd = -1;
 	f->mountpoint = mountinfo_path(cfg->mountpoint);
 	if (!f->mountpoint && errno != ENOMEM)

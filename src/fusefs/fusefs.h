@@ -32,6 +32,7 @@ struct fusefs_config {
 	const char *mountpoint;		/* absolute path of the target directory */
 	const char *fsname;		/* what mount(8) shows as the device: the source */
 	unsigned threads;		/* readers of /dev/fuse; 0 = a sensible number */
+	uint64_t source_timeout;	/* ns: an application waits so long for a source that does not answer, then EIO; 0 = for ever */
 	bool no_passthrough;		/* for tests: behave as on a kernel without it */
 };
 

@@ -127,6 +127,7 @@ struct fusefs {
 	struct list parked;		/* oldest first */
 	struct list lock_waiters;
 	uint64_t nparked;
+	uint64_t source_timeout;
 	uint64_t waited;		/* requests that have been parked and are not answered yet */
 	size_t parked_bytes;
 	struct queue resume, sync, notify;

@@ -379,7 +379,7 @@ static void *resume_thread(void *arg)
 	return NULL;
 }
 
-/* ---- the timer: lock retries and late fatal signals ---- */
+/* ---- the timer: lock retries, late fatal signals, a source that stays away ---- */
 
 static void collect_locks(struct fusefs *f, uint64_t now, fuse_ino_t ino, struct list *out)
 {
@@ -415,7 +415,15 @@ void request_kick_locks(struct fusefs *f, fuse_ino_t ino)
 	queue_all(f, &out);
 }
 
-static void collect_killed(struct fusefs *f, struct list *out)
+static bool waited_too_long(const struct request *r, uint64_t now)
+{
+	const struct fusefs *f = r->f;
+
+	return f->source_timeout && now - r->wait.since >= f->source_timeout &&
+	       access_source_silent(f->engine, &r->wait);
+}
+
+static void collect_hopeless(struct fusefs *f, uint64_t now, struct list *out)
 {
 	struct list *l, *next;
 
@@ -424,6 +432,8 @@ static void collect_killed(struct fusefs *f, struct list *out)
 
 		next = l->next;
 		if (r->interrupted && r->op->interruptible && fatal(r->pid) && take_back(r, -EINTR))
+			list_append(out, &r->link);
+		else if (waited_too_long(r, now) && take_back(r, -EIO))
 			list_append(out, &r->link);
 	}
 }
@@ -455,7 +465,7 @@ static void *timer_thread(void *arg)
 		list_init(&out);
 		collect_locks(f, now, 0, &out);
 		if (now >= look) {
-			collect_killed(f, &out);
+			collect_hopeless(f, now, &out);
 			look = now + FATAL_LOOK;
 		}
 		pthread_mutex_unlock(&f->park_lock);

@@ -126,6 +126,12 @@ static void count(struct eobj *o, unsigned *c, unsigned n)
 
 /* ---- access.h ---- */
 
+bool access_source_silent(struct engine *en, const struct access_wait *w)
+{
+	(void)w;
+	return en->silent;
+}
+
 bool access_cancel(struct engine *en, struct access_wait *w)
 {
 	bool parked = false;

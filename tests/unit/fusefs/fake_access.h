@@ -43,6 +43,7 @@ struct engine {
 	struct access_listener listener;
 	unsigned root_sets;
 	struct target *target;
+	_Atomic bool silent;	/* the source does not answer */
 };
 
 struct engine *fake_new(struct target *t);

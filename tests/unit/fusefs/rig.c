@@ -49,6 +49,7 @@ int rig_up(void **state, int how)
 	cfg.mountpoint = r->dir;
 	cfg.fsname = "unit:/test";
 	cfg.no_passthrough = how & RIG_PLAIN;
+	cfg.source_timeout = how & RIG_IMPATIENT ? 300 * CLOCK_MS : 0;
 	if (fusefs_start(&cfg, &r->f, &e)) {
 		print_error("%s\n", e.text);
 		return -1;

@@ -22,7 +22,7 @@ struct rig {
 	struct fusefs *f;
 };
 
-enum { RIG_ENGINE = 1, RIG_PLAIN = 2, RIG_ROOT = 4 };	/* RIG_ROOT: the root is incomplete */
+enum { RIG_ENGINE = 1, RIG_PLAIN = 2, RIG_ROOT = 4, RIG_IMPATIENT = 8 };	/* ROOT: the root is incomplete; IMPATIENT: source_timeout 300 ms */
 #define RIG_ROOT_OID 500
 
 bool rig_possible(void);		/* root and /dev/fuse */

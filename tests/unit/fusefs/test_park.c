@@ -48,6 +48,29 @@ static void test_open_waits(void **state)
 	close(wr.result);
 }
 
+/* --source-timeout: a silent source ends the waiting, a slow one does not. */
+static void test_source_timeout(void **state)
+{
+	struct rig *r = *state;
+	struct eobj *o = fake_object(r->en, 1, GATE_ALL & ~GATE_CONTENT);
+	struct job j = JOB(r, job_read, .name = "f"), again = JOB(r, job_read, .name = "f");
+
+	rig_stub(r, 1, "f", S_IFREG | 0644, "content");
+	job_start(&j);
+	rig_parked(r, 1);
+	nanosleep(&(struct timespec){ .tv_sec = 1 }, NULL);
+	rig_parked(r, 1);
+	r->en->silent = true;
+	assert_int_equal(job_end(&j), -EIO);
+	r->en->silent = false;
+	job_start(&again);
+	rig_parked(r, 1);
+	fake_open(o, GATE_CONTENT);
+	assert_int_equal(job_end(&again), 7);
+}
+
+static int up_impatient(void **s) { return rig_up(s, RIG_ENGINE | RIG_IMPATIENT); }
+
 static void test_failure_is_reported(void **state)
 {
 	struct rig *r = *state;
@@ -471,6 +494,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		T(test_open_waits), T(test_failure_is_reported), T(test_200_stalled), T(test_signals),
+		cmocka_unit_test_setup_teardown(test_source_timeout, up_impatient, rig_down),
 		T(test_slow_read), T(test_slow_write), T(test_slow_mmap), T(test_slow_random),
 		T(test_truncate_once), T(test_ranges), T(test_changed), T(test_exec_opens_whole),
 		T(test_stop), T(test_storm),
