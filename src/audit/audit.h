@@ -82,7 +82,7 @@ struct audit_verify_config {
 
 struct audit_verify_progress {
 	uint64_t files[AUDIT_VERDICTS];	/* so far, over all resumed parts */
-	uint64_t done_files, done_bytes, total_files, total_bytes;	/* of regular files */
+	uint64_t done_files, done_bytes, total_files, total_bytes;	/* objects of all types; bytes of regular files */
 	bool resumed;			/* began where an earlier one stopped */
 	bool finished;
 };
