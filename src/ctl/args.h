@@ -12,7 +12,7 @@
 #include "base/err.h"
 
 #define ARGS_OPTIONS_MAX 16
-#define ARGS_OPERANDS_MAX 8
+#define ARGS_OPERANDS_MAX 256
 
 struct args_option {
 	const char *name;	/* without "--"; NULL ends the table */

@@ -7,6 +7,7 @@
 
 const struct command *const command_table[] = {
 	&command_run,
+	&command_report,
 	&command_version,
 	&command_help,
 	NULL,

@@ -21,7 +21,8 @@ struct command {
 	int (*run)(const struct args *a);	/* returns an exit status */
 };
 
-extern const struct command command_run, command_version, command_help;
+extern const struct command command_run, command_report, command_verify, command_retry, command_check_state, command_version,
+	command_help;
 
 /* All verbs, in the order in which help lists them; NULL-terminated. */
 extern const struct command *const command_table[];

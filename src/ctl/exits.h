@@ -9,6 +9,7 @@ enum {
 	EXITS_USAGE = 2,
 	EXITS_STOPPED = 3,	/* unfinished; the same command continues */
 	EXITS_WORKER_DIED = 4,	/* the same command continues */
+	EXITS_PROBLEMS = 5,	/* the command worked, and found something wrong */
 };
 
 #endif
