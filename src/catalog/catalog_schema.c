@@ -48,12 +48,14 @@ static const char schema_sql[] =
 
 /*
  * 1 -> 2: sums of ranges, findings.  Version 1 left the ranges of objects behind that ended before they were complete:
- * from 2 on only files in FOUND (0) and QUARANTINED (2) have any.
+ * from 2 on only files in FOUND (0) and QUARANTINED (2) have any.  It kept the source's ctime of complete objects (1, 8, 9);
+ * the target's is not known.
  */
 const struct catalog_step catalog_schema_steps[CATALOG_SCHEMA - 1] = {
 	{ 1, "ALTER TABLE range ADD COLUMN sum BLOB;"
 	     "DELETE FROM range WHERE NOT EXISTS"
 	     " (SELECT 1 FROM object o WHERE o.oid=range.oid AND (o.attr>>8)&15 IN (0,2));"
+	     "UPDATE object SET ctime=NULL WHERE (attr>>8)&15 IN (1,8,9) AND ctime IS NOT NULL;"
 	     "CREATE TABLE finding(oid INTEGER PRIMARY KEY, code INTEGER NOT NULL, text TEXT NOT NULL);" },
 };
 

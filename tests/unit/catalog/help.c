@@ -140,6 +140,101 @@ void help_row_equal(const struct catalog_row *a, const struct catalog_row *b)
 	assert_memory_equal(a->name, b->name, a->name_len + 1u);
 }
 
+static void put(struct help *h, uint64_t oid, uint64_t parent, unsigned type, unsigned state, unsigned flags)
+{
+	struct catalog_row row;
+	char name[24];
+
+	snprintf(name, sizeof name, "object %lu", (unsigned long)oid);
+	if (!parent)
+		*name = 0;
+	help_row(&row, oid, parent, name);
+	row.type = (uint8_t)type;
+	row.state = (uint8_t)state;
+	row.flags = (uint8_t)flags;
+	row.priority = oid % 3 ? 0 : 7;
+	row.nlink = flags & CATALOG_F_LINKS ? 3 : 1;
+	row.link_oid = type == CATALOG_HARDLINK ? 20 : 0;
+	row.handle_len = type == CATALOG_HARDLINK ? 0 : 8;
+	assert_int_equal(catalog_add(h->c, &row), 0);
+	if (state == CATALOG_QUARANTINED || state == CATALOG_SHADOWED)
+		assert_int_equal(catalog_reason_set(h->c, oid, EIO, "the server says no"), 0);
+}
+
+/* Objects 40 and up: as far as they can come. */
+static void finish(struct help *h)
+{
+	static const unsigned ends[] = { CATALOG_MIGRATED, CATALOG_OVERWRITTEN };
+
+	for (uint64_t oid = 40; oid < 44; oid++) {
+		put(h, oid, 2, oid == 42 ? CATALOG_LNK : CATALOG_REG, CATALOG_FOUND,
+		    oid == 41 ? CATALOG_F_MODIFIED : 0);
+		assert_int_equal(catalog_transition(h->c, oid, 1, CATALOG_CLEANING, NULL), 0);
+		if (oid != 42)
+			assert_int_equal(catalog_set_checksum(h->c, oid, (const uint8_t *)"0123456789abcdef"), 0);
+		assert_int_equal(catalog_transition(h->c, oid, 2, ends[oid == 41], NULL), 0);
+		assert_int_equal(catalog_set_ctime(h->c, oid, (struct catalog_time){ 1800000000, 1 }), 0);
+	}
+	put(h, 44, 2, CATALOG_REG, CATALOG_FOUND, CATALOG_F_INTENT_DELETE);
+	assert_int_equal(catalog_transition(h->c, 44, 1, CATALOG_DELETED, NULL), 0);
+	put(h, 45, 2, CATALOG_DIR, CATALOG_QUARANTINED, 0);
+	assert_int_equal(catalog_transition(h->c, 45, ~0u, CATALOG_FAILED, NULL), 0);
+}
+
+void help_fill(struct help *h)
+{
+	uint64_t first;
+
+	assert_int_equal(catalog_reserve_oids(h->c, 100, &first), 0);
+	assert_int_equal(catalog_begin(h->c), 0);
+	put(h, 1, 0, CATALOG_DIR, CATALOG_FOUND, 0);
+	put(h, 2, 1, CATALOG_DIR, CATALOG_CLEANING, 0);
+	put(h, 3, 2, CATALOG_DIR, CATALOG_FOUND, 0);
+	for (uint64_t oid = 10; oid < 16; oid++)
+		put(h, oid, 1 + oid % 3, CATALOG_REG, oid % 2 ? CATALOG_FOUND : CATALOG_QUARANTINED, 0);
+	put(h, 16, 1, CATALOG_LNK, CATALOG_CLEANING, 0);
+	put(h, 17, 60, CATALOG_FIFO, CATALOG_SHADOWED, 0);
+	put(h, 18, 1, CATALOG_REG, CATALOG_EXCLUDED, 0);
+	put(h, 20, 2, CATALOG_REG, CATALOG_FOUND, CATALOG_F_LINKS);
+	put(h, 21, 3, CATALOG_HARDLINK, CATALOG_MIGRATED, 0);
+	put(h, 22, 3, CATALOG_HARDLINK, CATALOG_MIGRATED, 0);
+	put(h, 30, 2, CATALOG_REG, CATALOG_FOUND, CATALOG_F_INTENT_DELETE);
+	put(h, 60, 3, CATALOG_DIR, CATALOG_FOUND, 0);	/* younger than its child 17: legal */
+	finish(h);
+	for (uint64_t oid = 10; oid < 13; oid++) {
+		assert_int_equal(catalog_range_add(h->c, oid, 0, 1000, (const uint8_t *)"fedcba9876543210"), 0);
+		assert_int_equal(catalog_range_add(h->c, oid, 5000, 12345 + oid, NULL), 0);
+	}
+	assert_int_equal(catalog_finding_set(h->c, 40, 3, "damaged"), 0);
+	assert_int_equal(catalog_event_add(h->c, 4711, "kind", "about nobody"), 0);
+	assert_int_equal(catalog_commit(h->c), 0);
+}
+
+struct problems {
+	char *text;
+	size_t room;
+	unsigned n;
+};
+
+static void problem(void *arg, uint64_t oid, const char *text)
+{
+	struct problems *p = arg;
+	size_t at = strlen(p->text);
+
+	assert_true(*text && !strchr(text, '\n'));
+	snprintf(p->text + at, p->room - at, "%lu: %s\n", (unsigned long)oid, text);
+	p->n++;
+}
+
+unsigned help_problems(struct help *h, char *text, size_t n)
+{
+	struct problems p = { text, n, 0 };
+
+	*text = 0;
+	assert_int_equal(catalog_check(h->c, problem, &p), 0);
+	return p.n;
+}
+
 static void check_state(struct help *h, const struct catalog_counters *k, int state)
 {
 	char sql[200];

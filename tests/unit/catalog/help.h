@@ -34,6 +34,10 @@ int64_t help_value(struct help *h, const char *sql);
 void help_row(struct catalog_row *row, uint64_t oid, uint64_t parent, const char *name);
 void help_add(struct help *h, const struct catalog_row *row);	/* in a transaction of its own */
 void help_row_equal(const struct catalog_row *a, const struct catalog_row *b);
+/* A catalog of every kind of row and entry, possible in every respect; catalog_check() has nothing to say. */
+void help_fill(struct help *h);
+/* What catalog_check() says, a line each ("OID: text"); the number of lines. */
+unsigned help_problems(struct help *h, char *text, size_t n);
 /* Does the ledger in memory equal what the rows say, and what the file says? */
 void help_check_ledger(struct help *h);
 

@@ -35,6 +35,7 @@ static void found(struct help *h, uint64_t oid)
 	snprintf(name, sizeof name, "file-%015lx", (unsigned long)(oid * 0x9e3779b97f4a7c15u >> 4));
 	help_row(&row, oid, 1 + oid / PER_DIR, name);
 	assert_int_equal(row.name_len, 20);
+	row.change = (uint64_t)row.ctime.sec * 1000000000 + row.ctime.nsec;	/* as many servers make it */
 	assert_int_equal(catalog_add(h->c, &row), 0);
 }
 
@@ -49,6 +50,7 @@ static void cleaning(struct help *h, uint64_t oid)
 static void migrated(struct help *h, uint64_t oid)
 {
 	assert_int_equal(catalog_transition(h->c, oid, 1u << CATALOG_CLEANING, CATALOG_MIGRATED, NULL), 0);
+	assert_int_equal(catalog_set_ctime(h->c, oid, (struct catalog_time){ 1900000000, (uint32_t)oid }), 0);
 }
 
 static double bytes_each(struct help *h)
