@@ -8,6 +8,8 @@
 const struct command *const command_table[] = {
 	&command_run,
 	&command_report,
+	&command_verify,
+	&command_retry,
 	&command_version,
 	&command_help,
 	NULL,

@@ -103,12 +103,13 @@ static void add_applications(struct page *p, const struct view *v)
 
 static void add_end(struct page *p, const struct view *v)
 {
-	char left[200];
+	char left[200], name[VIEW_PATH + 40];
 
-	if (v->quarantined)
-		add(p, "  ERRORS   %llu objects could not be fetched; they are tried again when "
-		    "the same command is given anew",
-		    (unsigned long long)v->quarantined);
+	if (v->quarantined) {
+		view_name(v, name, sizeof name);
+		add(p, "  ERRORS   %llu objects could not be fetched: dmm report %s", (unsigned long long)v->quarantined, name);
+		add(p, "           then dmm retry %s --all [--give-up]", name);
+	}
 	if (v->target_full)
 		add(p, "  TARGET   is full: the background waits for space");
 	if (!strcmp(v->phase, "detach-waiting"))

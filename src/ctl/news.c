@@ -78,10 +78,12 @@ static void source_back(const struct view *v, json_t *o, char *buf, size_t n)
 
 static void errors_left(const struct view *v, json_t *o, char *buf, size_t n)
 {
-	(void)v;
-	snprintf(buf, n, "everything else is here, but %.0f objects could not be fetched and keep "
-		 "the migration open; stop it and run the same command to try them again",
-		 view_number(o, "quarantined", 0));
+	char name[VIEW_PATH + 40];
+
+	view_name(v, name, sizeof name);
+	snprintf(buf, n, "everything else is here, but %.0f objects could not be fetched and keep the migration open; which and why: "
+		 "`dmm report %s`; try them again: `dmm retry %s --all`; do without them: `dmm retry %s --all --give-up`",
+		 view_number(o, "quarantined", 0), name, name, name);
 }
 
 static void cleaned(const struct view *v, json_t *o, char *buf, size_t n)
@@ -142,7 +144,7 @@ bool news_line(const struct view *v, json_t *event, char *buf, size_t n)
 		{ "stopped", silent }, { "worker-died", silent },
 	};
 	const char *kind = view_string(event, "event", "");
-	char raw[2048] = "";
+	char raw[4096] = "";
 	size_t i;
 
 	for (i = 0; i < sizeof table / sizeof table[0]; i++)

@@ -167,6 +167,7 @@ static void take_start(struct view *v, json_t *o)
 {
 	take_text(o, "source", v->source, sizeof v->source);
 	take_text(o, "target", v->target, sizeof v->target);
+	take_text(o, "state", v->state, sizeof v->state);
 	v->worker = (int)view_number(o, "pid", 0);
 }
 
@@ -211,6 +212,30 @@ void view_apply(struct view *v, json_t *event)
 	for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
 		if (!strcmp(kind, table[i].kind))
 			table[i].take(v, event);
+}
+
+char *view_name(const struct view *v, char *buf, size_t n)
+{
+	static const char base[] = "/var/lib/dmm/";
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+,:@%=";
+	const char *name = v->state;
+	bool below = !strncmp(name, base, sizeof base - 1) && name[sizeof base - 1] && !strchr(name + sizeof base - 1, '/');
+	size_t used = 0;
+
+	if (below)
+		name += sizeof base - 1;
+	if (!name[strspn(name, plain)]) {
+		snprintf(buf, n, "%s", *name ? name : "STATE");
+		return buf;
+	}
+	buf[used++] = '\'';
+	for (; *name && used + 6 < n; name++) {
+		if (*name == '\'')
+			used += (size_t)snprintf(buf + used, n - used, "'\\'");
+		buf[used++] = *name;
+	}
+	snprintf(buf + used, n - used, "'");
+	return buf;
 }
 
 /* Two significant digits are more than anybody can know. */

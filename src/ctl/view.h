@@ -31,7 +31,7 @@ struct view_stalled {
 };
 
 struct view {
-	char source[VIEW_PATH], target[VIEW_PATH];
+	char source[VIEW_PATH], target[VIEW_PATH], state[VIEW_PATH];
 	int worker;			/* pid, 0 unknown */
 	bool have_status;
 	double seconds;			/* of the last event */
@@ -61,5 +61,8 @@ double view_number(json_t *event, const char *key, double otherwise);
 
 /* "12 min 3 s to 40 min", "at least 5 min, at most 2 h", "not known yet" ...; returns buf. */
 char *view_remaining(const struct view *v, char *buf, size_t n);
+
+/* What the migration is called on a command line: its name below /var/lib/dmm or its state directory, quoted if need be; returns buf. */
+char *view_name(const struct view *v, char *buf, size_t n);
 
 #endif

@@ -17,6 +17,8 @@ static const struct verb {
 } verbs[] = {
 	{ "report", LIVE | AT_REST, verb_report },
 	{ "quarantined", LIVE | AT_REST, verb_quarantined },
+	{ "verify", LIVE | AT_REST | WANTS_TARGET, verb_verify },
+	{ "retry", LIVE, verb_retry },
 	{ "points", LIVE, verb_points },
 	{ "status", LIVE, verb_status },
 };

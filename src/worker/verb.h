@@ -28,6 +28,7 @@ struct verb_context {
 	const char *source, *target_path;	/* of the migration, as in the catalog's identity */
 	struct target *target;		/* NULL: not opened, or gone */
 	struct monitor *monitor;	/* NULL: no worker runs */
+	atomic_bool verifying;		/* its place is kept once */
 	_Atomic(struct engine *) engine;	/* NULL: no worker runs, or it is still starting */
 };
 
