@@ -300,6 +300,13 @@ static void test_moving(void **state)
 	assert_true(g->ledger.balanced);
 }
 
+static void one_moves_on(struct rig *g)
+{
+	begin(g);
+	move(g, FIRST + 1, CATALOG_MIGRATED);
+	commit(g);
+}
+
 /* That things move is no excuse for a row that is not there. */
 static void test_moving_and_wrong(void **state)
 {
@@ -310,6 +317,7 @@ static void test_moving_and_wrong(void **state)
 	report(g);
 	assert_false(g->ledger.balanced);
 	tamper(g, "UPDATE object SET attr=(attr & ~(15<<8)) | (8<<8) WHERE oid=13; UPDATE ledger SET objects=objects+40 WHERE state=0");
+	g->meanwhile = one_moves_on;
 	report(g);
 	assert_false(g->ledger.balanced);
 }
