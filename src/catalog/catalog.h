@@ -133,6 +133,7 @@ void catalog_rollback(struct catalog *c);
 
 /* Reserve n oids durably (own commit); *first is the first of them. */
 int catalog_reserve_oids(struct catalog *c, uint64_t n, uint64_t *first);
+uint64_t catalog_next_oid(struct catalog *c);	/* the first that is not reserved */
 
 /*
  * The phase of the migration, and the only function that changes it: RUNNING -> DETACHING -> DETACHED, each step

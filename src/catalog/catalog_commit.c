@@ -134,16 +134,22 @@ int catalog_commit(struct catalog *c)
 	return r;
 }
 
+/* A full disk may show before the commit: when a large transaction does not fit the cache. */
 void catalog_rollback(struct catalog *c)
 {
+	int r;
+
 	pthread_mutex_lock(&c->conn);
 	if (!c->in_tx) {
 		pthread_mutex_unlock(&c->conn);
 		return;
 	}
+	r = c->tx_err;
 	undo(c);
 	pthread_mutex_unlock(&c->conn);
 	release(c);
+	if (r == -ENOSPC)
+		make_room(c);
 }
 
 int catalog_counters(struct catalog *c, struct catalog_counters *out)
