@@ -167,6 +167,30 @@ static int new_object(const struct admission *ad, uint64_t oid, const struct tar
 
 /* ---- a further name of a known object ---- */
 
+/*
+ * An earlier worker made a stub of the same object under this name and was killed before its row was recorded; since then the
+ * object has been found by another name.  Nobody can have changed the stub (D3a): it goes.
+ */
+static int remove_orphan(const struct admission *ad)
+{
+	_cleanup_close_ int fd = openat(ad->dirfd, ad->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct target_mark m;
+	struct eobj *o;
+	struct stat st;
+	int r;
+
+	if (fd < 0 || fstat(fd, &st))
+		return -errno;
+	if (S_ISDIR(st.st_mode) || target_mark_get(ad->en->target, fd, &m))
+		return -EEXIST;
+	r = eobj_load(ad->en, m.oid, &m, &o);
+	if (!r)
+		eobj_put(o);
+	if (r != -ENOENT)
+		return r ? r : -EEXIST;
+	return unlinkat(ad->dirfd, ad->name, 0) ? -errno : 0;
+}
+
 static int link_name(const struct admission *ad, struct eobj *o)
 {
 	struct target_handle h;
@@ -174,7 +198,7 @@ static int link_name(const struct admission *ad, struct eobj *o)
 
 	if (r == -EEXIST && !target_handle_at(ad->dirfd, ad->name, &h) && target_handle_equal(&h, &o->th))
 		r = 0;
-	if (r == -EEXIST && !target_torn_remove(ad->en->target, ad->dirfd, ad->name))
+	if (r == -EEXIST && (!target_torn_remove(ad->en->target, ad->dirfd, ad->name) || !remove_orphan(ad)))
 		r = target_link(ad->en->target, &o->th, ad->dirfd, ad->name);
 	if (r && r != -EEXIST && r != -ESTALE && r != -ENOENT)
 		return r;

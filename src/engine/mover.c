@@ -139,7 +139,7 @@ void mover_fresh(struct engine *en, struct eobj *o)
 	unsigned *count = dir ? &en->fresh_dir_count : &en->fresh_file_count;
 
 	pthread_mutex_lock(&en->mu);
-	if (*count < MAX_FRESH && !en->stopping) {
+	if (*count < MAX_FRESH && !en->stopping && list_empty(&o->fresh_link)) {
 		++*count;
 		eobj_ref_locked(o);
 		list_append(dir ? &en->fresh_dirs : &en->fresh_files, &o->fresh_link);

@@ -354,15 +354,13 @@ static int apply_complete(struct engine *en, struct record *r)
 	pthread_mutex_lock(&en->mu);
 	modified = r->o->modified;
 	pthread_mutex_unlock(&en->mu);
-	rc = catalog_transition(en->catalog, r->oid, STATE_BIT(CATALOG_FOUND), CATALOG_CLEANING, &actual);
+	rc = modified ? 0 : record_checksum(en, r);	/* while it may still have ranges */
+	if (!rc)
+		rc = catalog_transition(en->catalog, r->oid, STATE_BIT(CATALOG_FOUND), CATALOG_CLEANING, &actual);
 	if (rc)
 		return rc == -ESTALE ? 0 : rc;
 	if (modified)
 		rc = catalog_set_flags(en->catalog, r->oid, CATALOG_F_MODIFIED, 0);
-	if (!rc && !modified)
-		rc = record_checksum(en, r);
-	if (!rc && r->o->content.count > 1)
-		rc = catalog_range_drop(en->catalog, r->oid);
 	return rc;
 }
 

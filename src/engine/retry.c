@@ -5,7 +5,7 @@
  * Accepting, for a file, in an order in which any crash leaves the object quarantined and ready for the next retry:
  *
  *	1  the recorded ranges are dropped, durably	nothing that was fetched counts any more
- *	2  the stub is emptied, gets the new size, the new limit in its mark and the new times; flushed
+ *	2  the stub is emptied, gets no limit in its mark, the new size and the new times; flushed
  *	3  the new promise and FOUND, durably		from here on it is fetched like any other
  *
  * Where the stub is gone, or has another type than the source now, a new one is made under the object's source name, if that is free:
@@ -27,6 +27,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/creds.h"
 #include "base/log.h"
 #include "base/point.h"
 #include "ask.h"
@@ -263,12 +264,23 @@ static int back_to_work(struct retry *t, struct eobj *o)
 	return 0;
 }
 
+/* The mark says the new size again; if that fails or is lost, no limit is as good. */
+static void tell_limit(struct retry *t)
+{
+	_cleanup_close_ int fd = target_open_handle(t->en->target, &t->o->th, O_PATH);
+
+	if (fd >= 0)
+		eobj_write_mark(t->en, t->o, fd);
+}
+
 static int take_up(struct retry *t)
 {
 	int r = renew(t->o, &t->attr);
 
 	if (r)
 		return failed(t, r, "it will be taken up at the next start");
+	if (t->o->type == CATALOG_REG)
+		tell_limit(t);
 	engine_changed(t->en, &t->o->th);
 	return back_to_work(t, t->o);
 }
@@ -306,7 +318,7 @@ static int reset_file(struct retry *t)
 	if (!r && ftruncate(fd, 0))
 		r = -errno;
 	pthread_mutex_lock(&en->mu);
-	o->limit = t->attr.size;
+	o->limit = TARGET_NO_LIMIT;	/* neither version's: a smaller one would mean that an application had truncated it */
 	if (o->mark_flags & TARGET_MARK_TIMES)
 		ts[0].tv_nsec = ts[1].tv_nsec = UTIME_OMIT;
 	pthread_mutex_unlock(&en->mu);
@@ -370,6 +382,7 @@ static int new_stub(struct retry *t)
 	if (fstat(t->dirfd, &dir))
 		return failed(t, -errno, "its directory");
 	r = target_stub_create(t->en->target, t->dirfd, t->row.name, &ta, &m, &h);
+	creds_set_fs(0, 0);	/* the caller's thread goes on as it was */
 	if (!r)		/* D6: that the stub comes late is not the application's doing */
 		target_set_times(t->dirfd, &omit, &dir.st_mtim);
 	POINT("retry.new-stub");

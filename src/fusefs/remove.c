@@ -42,7 +42,7 @@ int remove_conditions(struct request *r, struct victim *v, bool dir)
 
 	if (!v->o)
 		return 0;
-	if (dir) {
+	if (dir && POINT_STEP("rule.emptiness") != POINT_SKIP) {
 		rc = access_need_listed(v->o, &r->wait);
 		if (rc)
 			return rc;

@@ -51,6 +51,7 @@ static inline bool target_handle_equal(const struct target_handle *a, const stru
 enum {
 	TARGET_MARK_TIMES = 1,		/* an application set the times (or changed the content): app_mtime is its mtime */
 };
+#define TARGET_NO_LIMIT UINT64_MAX	/* for a moment, while a retry changes the promised size */
 struct target_mark {
 	uint64_t oid;
 	uint64_t limit;			/* source bytes are valid only below this offset (D3b) */
