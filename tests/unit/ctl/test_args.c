@@ -48,6 +48,7 @@ static void test_forms(void **state)
 
 static void test_refusals(void **state)
 {
+	char *many[ARGS_OPERANDS_MAX + 1];
 	struct args a;
 	struct err e;
 
@@ -61,7 +62,10 @@ static void test_refusals(void **state)
 	assert_int_equal(PARSE("--state="), -EINVAL);
 	assert_int_equal(PARSE("--json=yes"), -EINVAL);
 	assert_int_equal(PARSE("--json", "--json"), -EINVAL);
-	assert_int_equal(PARSE("1", "2", "3", "4", "5", "6", "7", "8", "9"), -EINVAL);
+	for (unsigned i = 0; i <= ARGS_OPERANDS_MAX; i++)
+		many[i] = (char *)"x";
+	assert_int_equal(args_parse(table, ARGS_OPERANDS_MAX, many, &a, &e), 0);
+	assert_int_equal(args_parse(table, ARGS_OPERANDS_MAX + 1, many, &a, &e), -EINVAL);
 }
 
 int main(void)

@@ -169,7 +169,7 @@ static void test_options(void **state)
 	struct err e;
 	char a[] = "--channel-fd", three[] = "3", w[] = "--whole-file-limit", k[] = "64K";
 	char dash[] = "--", src[] = "file:///x", tgt[] = "/t", rel[] = "t", junk[] = "--junk";
-	char minus[] = "-1", s[] = "--state";
+	char minus[] = "-1", s[] = "--state", t[] = "--source-timeout", long_[] = "31622401", job[] = "--job";
 
 	(void)state;
 	assert_int_equal(options_parse(&o, 8, ARGV(a, three, w, k, dash, src, tgt), &e), 0);
@@ -179,12 +179,25 @@ static void test_options(void **state)
 	assert_int_equal(options_parse(&o, 5, ARGV(a, three, src, tgt), &e), 0);
 	assert_int_equal(o.whole_file_limit, OPTIONS_WHOLE_FILE_LIMIT);
 	assert_int_equal(options_parse(&o, 3, ARGV(src, tgt), &e), -EINVAL);
-	assert_string_equal(e.text, "dmm-worker is started by dmm run");
+	assert_string_equal(e.text, "dmm-worker is started by dmm");
 	assert_int_equal(options_parse(&o, 5, ARGV(a, minus, src, tgt), &e), -EINVAL);
 	assert_int_equal(options_parse(&o, 4, ARGV(a, three, src), &e), -EINVAL);
 	assert_int_equal(options_parse(&o, 5, ARGV(a, three, src, rel), &e), -EINVAL);
 	assert_int_equal(options_parse(&o, 7, ARGV(a, three, s, rel, src, tgt), &e), -EINVAL);
 	assert_int_equal(options_parse(&o, 6, ARGV(a, three, junk, src, tgt), &e), -EINVAL);
+	assert_int_equal(options_parse(&o, 5, ARGV(a, three, src, tgt), &e), 0);
+	assert_int_equal(o.source_timeout_ms, 0);
+	assert_int_equal(options_parse(&o, 7, ARGV(a, three, t, three, src, tgt), &e), 0);
+	assert_int_equal(o.source_timeout_ms, 3000);
+	assert_int_equal(options_parse(&o, 7, ARGV(a, three, t, long_, src, tgt), &e), -EINVAL);
+	assert_int_equal(options_parse(&o, 7, ARGV(a, three, t, minus, src, tgt), &e), -EINVAL);
+	/* a job takes what the user said, whatever it looks like, and nothing else */
+	assert_int_equal(options_parse(&o, 6, ARGV(job, s, junk, a, three), &e), 0);
+	assert_true(o.job);
+	assert_string_equal(o.state, "--junk");
+	assert_int_equal(options_parse(&o, 4, ARGV(job, a, three), &e), -EINVAL);
+	assert_int_equal(options_parse(&o, 4, ARGV(job, s, rel), &e), -EINVAL);
+	assert_int_equal(options_parse(&o, 7, ARGV(job, s, rel, a, three, tgt), &e), -EINVAL);
 }
 
 /* ---- processes ---- */
@@ -215,9 +228,34 @@ static void test_users_of_a_directory(void **state)
 	assert_int_equal(process_worker_of(in("used")), 0);
 }
 
+/* What text_clean() has made of any bytes can be taken back. */
+static void test_text_bytes(void **state)
+{
+	char bytes[256], text[1100], back[300];
+
+	(void)state;
+	for (int i = 1; i < 256; i++)
+		bytes[i - 1] = (char)i;
+	bytes[255] = 0;
+	assert_int_equal(text_bytes(back, sizeof back, text_clean(text, sizeof text, bytes)), 0);
+	assert_string_equal(back, bytes);
+	assert_int_equal(text_bytes(back, sizeof back, "caf\xc3\xa9 \\x5cx"), 0);
+	assert_string_equal(back, "caf\xc3\xa9 \\x");
+	assert_int_equal(text_bytes(back, sizeof back, ""), 0);
+	assert_string_equal(back, "");
+	assert_int_equal(text_bytes(back, sizeof back, "a\\"), -EINVAL);
+	assert_int_equal(text_bytes(back, sizeof back, "a\\x4"), -EINVAL);
+	assert_int_equal(text_bytes(back, sizeof back, "a\\n"), -EINVAL);
+	assert_int_equal(text_bytes(back, sizeof back, "a\\x00"), -EINVAL);
+	assert_int_equal(text_bytes(back, 3, "ab"), 0);
+	assert_int_equal(text_bytes(back, 3, "abc"), -ENAMETOOLONG);
+	assert_int_equal(text_bytes(back, 0, ""), -ENAMETOOLONG);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_text_bytes),
 		cmocka_unit_test(test_text),
 		cmocka_unit_test_setup_teardown(test_canonical, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_inside, setup, teardown),
