@@ -85,13 +85,13 @@ static json_t *progress_fields(const struct engine_progress *p, const char *phas
 			      "expected_bytes", I(p->expected_bytes),
 			      "discovery_done", status_found_all(p),
 			      "directories_left", I(p->directories_left));
-	json_t *more = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b}",
+	json_t *more = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:b}",
 				 "quarantined", I(p->quarantined), "deleted", I(p->deleted),
 				 "overwritten", I(p->overwritten), "shadowed", I(p->shadowed),
 				 "demand_requests", I(p->demand_requests),
 				 "demand_bytes", I(p->demand_bytes),
 				 "background_bytes", I(p->background_bytes),
-				 "target_full", p->target_full, "all_here", p->all_here);
+				 "target_full", p->target_full, "catalog_full", p->catalog_full, "all_here", p->all_here);
 
 	json_object_update(o, more);
 	json_decref(more);
