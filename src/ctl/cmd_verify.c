@@ -22,17 +22,16 @@ static const struct args_option options[] = {
 
 static const struct verdict {
 	const char *name, *text;
-	bool problem;
 } verdicts[] = {
-	{ "same", "as migrated", false },
-	{ "changed", "changed by applications since", false },
-	{ "gone", "deleted by applications since", false },
-	{ "source-changed", "changed on the source since", false },
-	{ "no-checksum", "without a checksum", false },
-	{ "waiting", "not migrated yet", false },
-	{ "suspect", "different although size and time are as migrated", true },
-	{ "unreadable", "unreadable", true },
-	{ "damaged", "DAMAGED", true },
+	{ "same", "as migrated" },
+	{ "changed", "changed by applications since" },
+	{ "gone", "deleted by applications since" },
+	{ "source-changed", "changed on the source since" },
+	{ "no-checksum", "without a checksum" },
+	{ "waiting", "not migrated yet" },
+	{ "suspect", "different although size and time are as migrated" },
+	{ "unreadable", "unreadable" },
+	{ "damaged", "DAMAGED" },
 };
 
 enum { VERDICTS = sizeof verdicts / sizeof verdicts[0] };
@@ -65,21 +64,12 @@ static void progress(struct verify *v, json_t *o)
 	v->shown = true;
 }
 
-static const char *verdict_text(const char *name)
-{
-	for (int i = 0; i < VERDICTS; i++)
-		if (!strcmp(verdicts[i].name, name))
-			return verdicts[i].text;
-	return name;
-}
-
 static void finding(struct verify *v, json_t *o)
 {
 	char *path = names_text(view_string(o, "path", "")), *text = names_text(view_string(o, "text", ""));
 
 	clear_line(v);
-	printf("  %s: %s%s%s\n", path ? path : "?", verdict_text(view_string(o, "verdict", "")), text && *text ? ": " : "",
-	       text ? text : "");
+	printf("  %-14s %s: %s\n", view_string(o, "verdict", "?"), path ? path : "?", text ? text : "");
 	free(path);
 	free(text);
 }
@@ -94,6 +84,7 @@ static void conclusion(struct verify *v, json_t *o)
 	printf("verified %s objects, %s%s\n", show_count(count, sizeof count, (uint64_t)view_number(o, "done_files", 0)),
 	       size_format(size, sizeof size, (uint64_t)view_number(o, "done_bytes", 0)),
 	       json_is_true(json_object_get(o, "resumed")) ? " (part of it by an earlier command)" : "");
+	printf("of the files:\n");
 	for (int i = 0; i < VERDICTS; i++) {
 		double n = view_number(files, verdicts[i].name, 0);
 

@@ -20,6 +20,8 @@
 
 #define RETRY_TRIES 5		/* of an object's error that may pass */
 #define WAIT_FOR_SOURCE_MS 3000
+#define CATALOG_TRIES 30
+#define CATALOG_WAIT_MS 100
 
 /*
  * Owners of half-made stubs (D1) are drawn from a range that no one hands
@@ -63,7 +65,7 @@ static int busy(struct migration *m, struct err *e)
 	pid_t pid = process_worker_of(m->target_path);
 
 	if (!pid)
-		return err_set(e, EBUSY, "the target %s is already being migrated",
+		return err_set(e, EBUSY, "the target %s is already being migrated, or verified or checked",
 			       m->target_path);
 	return err_set(e, EBUSY, "the target %s is already being migrated by process %d",
 		       m->target_path, (int)pid);
@@ -140,12 +142,25 @@ static void open_control(struct migration *m)
 		log_warn("dmm report and its like will not reach this worker: %s", e.text);
 }
 
+/* Another process that only asks (job.h) gives it back soon. */
+static int await_catalog(struct migration *m, struct catalog_identity *is, struct err *e)
+{
+	bool created;
+
+	for (int tries = 0;; tries++) {
+		int r = catalog_open(m->state, false, is, &m->catalog, &created, e);
+
+		if (r != -EBUSY || tries == CATALOG_TRIES || process_worker_of(m->target_path))
+			return r;
+		monitor_sleep(m->monitor, CATALOG_WAIT_MS);
+	}
+}
+
 static int open_catalog(struct migration *m, struct err *e)
 {
 	struct catalog_identity is = { 0 };
 	struct catalog_row root;
-	bool created;
-	int r = catalog_open(m->state, false, &is, &m->catalog, &created, e);
+	int r = await_catalog(m, &is, e);
 
 	if (r == -EBUSY && process_worker_of(m->target_path))
 		return busy(m, e);

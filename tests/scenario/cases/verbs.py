@@ -5,6 +5,7 @@ What can be asked about a migration: report, verify, retry, check-state; while i
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 
@@ -127,3 +128,202 @@ def report_ledger(e):
     with open(e.path("shade", "late"), "rb") as f:
         check(f.read() == b"of an application", "the shadowed name shows the source's bytes")
     check("The ledger balances" in text(e, "report", e.state), "the text says nothing of the balance")
+
+
+def retry_and_give_up(e):
+    """An unreadable file is put aside and everything else arrives; then it is retried, another is given up, and the migration ends."""
+    _tree(e)
+    e.serve()
+    faults = _faults(e, "read name=bad* err=EACCES")
+    run = e.run(faults="@" + faults)
+    run.mounted()
+    run.wait_for("errors-left", 60)
+    try:
+        with open(e.path("bad", "bad0"), "rb") as f:
+            f.read()
+        check(False, "a quarantined file can be read")
+    except OSError as error:
+        e.say("reading it says", error)
+    bad = ["bad/bad%d" % i for i in range(4)]
+    answer = Answer(e, "report")
+    check(answer.names("quarantined") == bad, answer.events)
+    for o in answer.all("object"):
+        check(o["errno"] == "EACCES" and o["reason"], o)
+    check(answer.one("ledger")["waiting_objects"] == 4, answer.one("ledger"))
+    shown = text(e, "retry", e.state, expect=2)
+    check(all(name in shown for name in bad) and "--all" in shown, "the choice is not shown:", shown)
+    _still_bad(e, bad)
+    _set_faults(run, faults, "")
+    again = Answer(e, "retry", "bad/bad0")
+    check([o["path"] for o in again.all("retried")] == ["bad/bad0"], again.events)
+    end = time.monotonic() + 20
+    while Answer(e, "report").names("quarantined") != bad[1:] or not _readable(e.path("bad", "bad0")):
+        check(time.monotonic() < end, "bad/bad0 does not arrive")
+        time.sleep(0.5)
+    missed = Answer(e, "retry", "keep/keep0", "bad/no such name", expect=5)
+    check(len(missed.all("no-match")) == 2 and not missed.all("retried"), missed.events)
+    up = Answer(e, "retry", "--give-up", "*bad1")
+    check([o["path"] for o in up.all("given-up")] == ["bad/bad1"], up.events)
+    check(not os.path.lexists(e.path("bad", "bad1")), "the name of a file that was given up is still there")
+    rest = Answer(e, "retry", "--all")
+    check(sorted(o["path"] for o in rest.all("retried")) == bad[2:], rest.events)
+    final = run.process.wait(60)
+    check(final == 0, "exit code", final)
+    after = Answer(e, "report")
+    ledger = after.one("ledger")
+    _sums(ledger)
+    check(ledger["balanced"] and after.names("failed") == ["bad/bad1"] and not after.names("quarantined"), after.events)
+    check(not os.path.lexists(e.path("bad", "bad1")) and _readable(e.path("bad", "bad3")), os.listdir(e.path("bad")))
+    Answer(e, "retry", "--all", expect=1)
+    check(text(e, "retry", e.state) == "nothing is quarantined\n", "an empty choice")
+    os.unlink(e.source_dir + "/bad/bad1")
+    e.check_same(ignore_directory_mtime=(b"bad",))
+
+
+def _still_bad(e, bad):
+    """While the fault lasts a retry puts it aside again."""
+    Answer(e, "retry", "--all")
+    end = time.monotonic() + 20
+    while Answer(e, "report").names("quarantined") != bad:
+        check(time.monotonic() < end, "not quarantined again")
+        time.sleep(0.5)
+
+
+def _readable(path):
+    try:
+        with open(path, "rb") as f:
+            return bool(f.read())
+    except OSError:
+        return False
+
+
+def verify_verb(e):
+    """Verify, stopped and continued; what applications changed is no damage, what nobody can have changed is."""
+    _tree(e)
+    for i in range(3):
+        with open("%s/keep/large%d" % (e.source_dir, i), "wb") as f:
+            f.write(os.urandom(12 << 20))
+    e.serve()
+    run = e.run(hold=True)
+    run.mounted()
+    with open(e.path("keep", "keep0"), "rb") as f:
+        f.read()
+    os.listdir(e.path("keep"))
+    time.sleep(1.5)		# recorded by then
+    live = Answer(e, "verify").one("verified")
+    check(live["finished"] and live["files"]["waiting"] and not live["problems"], live)
+    run.release_background()
+    run.finish()
+    after = Answer(e, "verify").one("verified")
+    check(after["files"]["same"] >= 19 and not after["files"]["waiting"] and after["done_bytes"] == after["total_bytes"], after)
+    _stopped_and_continued(e)
+    with open(e.path("keep", "keep1"), "ab") as f:
+        f.write(b"more")
+    os.unlink(e.path("keep", "keep2"))
+    changed = Answer(e, "verify", "--restart")
+    check({f["path"]: f["verdict"] for f in changed.all("finding")} == {"keep/keep1": "changed", "keep/keep2": "gone"}, changed.events)
+    with open(e.source_dir + "/over/over0", "ab") as f:
+        f.write(b"a new version")
+    source = Answer(e, "verify", "--restart", "--against-source")
+    check({f["path"]: f["verdict"] for f in source.all("finding")}.get("over/over0") == "source-changed", source.events)
+    check(source.one("verified")["files"]["same"] >= 15, source.events)
+    st = os.stat(e.path("over", "over1"))
+    with open(e.path("over", "over1"), "r+b") as f:
+        f.write(b"not what was migrated")
+    os.utime(e.path("over", "over1"), ns=(st.st_atime_ns, st.st_mtime_ns))
+    bad = Answer(e, "verify", "--restart", expect=5)
+    check({f["path"]: f["verdict"] for f in bad.all("finding")}.get("over/over1") == "suspect", bad.events)
+    shown = text(e, "verify", e.state, "--restart", expect=5)
+    check("over/over1" in shown and "PROBLEMS with 1 objects" in shown, shown)
+    for wrong in (("--rate", "fast"), ("--rate",), ("--nonsense",)):
+        text(e, "verify", e.state, *wrong, expect=2)
+
+
+def _stopped_and_continued(e):
+    process = subprocess.Popen([program(), "verify", e.state, "--restart", "--rate", "8M", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               stdin=subprocess.DEVNULL, preexec_fn=sysx.die_with_parent, start_new_session=True)
+    time.sleep(2.5)
+    os.killpg(process.pid, signal.SIGINT)
+    started = time.monotonic()
+    out, err = process.communicate(timeout=30)
+    events = [json.loads(line) for line in out.splitlines()]
+    e.say("stopped after %.2f s: %s" % (time.monotonic() - started, err.decode().strip()))
+    check(process.returncode == 3 and events[-1]["event"] == "stopped", process.returncode, events[-2:], err)
+    check(time.monotonic() - started < 5, "Ctrl-C took long")
+    done = [o for o in events if o["event"] == "progress"][-1]
+    rest = Answer(e, "verify").one("verified")
+    check(0 < done["done_bytes"] < rest["total_bytes"], done)
+    check(rest["resumed"] and rest["finished"] and rest["done_bytes"] == rest["total_bytes"] and not rest["problems"], rest)
+
+
+def names_and_refusals(e):
+    """A migration by its state, by its name, by its target; and what is said when there is none, or when it cannot be done now."""
+    _tree(e)
+    e.serve()
+    name = "test-%d-%d" % (os.getpid(), e.seed)
+    state = "/var/lib/dmm/" + name
+    try:
+        run = e.run(state=state, hold=True)
+        run.mounted()
+        for what in (state, name, state + "/"):
+            check(Answer(e, "report", state=what).one("ledger")["state"] == state, what)
+        check("stop it first" in Answer(e, "check-state", state=name, expect=1).stderr, "check-state of a running migration")
+        check(name in Answer(e, "report", state="no such thing", expect=1).stderr, "the migrations that exist are not named")
+        _control(e, run, state)
+        run.stop()
+        check(Answer(e, "report", state=name).one("ledger")["worker"] is False, "a worker that has been stopped")
+        refused = Answer(e, "retry", "--all", state=name, expect=1)
+        check("dmm run " + e.url.split("?")[0] in refused.stderr, refused.stderr)
+        Answer(e, "check-state", state=name)
+        run = e.run(state=state)
+        _hammer(e, run, name)
+        _sums(Answer(e, "report", state=name).one("ledger"))
+    finally:
+        subprocess.run(["rm", "-rf", state], check=True)
+    default = e.target_fs.path + "/default"
+    os.mkdir(default)
+    made = None
+    try:
+        run = subprocess.run([program(), "run", e.url, default, "--json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=60, preexec_fn=sysx.die_with_parent)
+        check(run.returncode == 0, run.stdout)
+        made = json.loads(run.stdout.splitlines()[0])["state"]
+        check(Answer(e, "report", state=default).one("ledger")["state"] == made, "by its target")
+        subprocess.run(["rm", "-rf", default], check=True)
+        check(Answer(e, "report", state=os.path.basename(made)).one("ledger")["balanced"], "after the target was deleted")
+        check("cannot be opened" in Answer(e, "verify", state=made, expect=1).stderr, "verify without a target")
+        Answer(e, "check-state", state=made)
+    finally:
+        if made:
+            subprocess.run(["rm", "-rf", made], check=True)
+
+
+def _ask(state, request):
+    """Straight to the control socket."""
+    with socket.socket(socket.AF_UNIX) as s:
+        fd = os.open(state, os.O_PATH)
+        try:
+            s.connect("/proc/self/fd/%d/control.sock" % fd)
+        finally:
+            os.close(fd)
+        s.settimeout(20)
+        s.sendall(json.dumps(request).encode() + b"\n")
+        return [json.loads(line) for line in s.makefile("rb")]
+
+
+def _control(e, run, state):
+    status = _ask(state, {"request": "status"})
+    check([o["event"] for o in status] == ["status", "done"] and status[0]["phase"] == "migrating", status)
+    check(_ask(state, {"request": "points", "rules": "no.such.point kill"})[-1]["event"] == "error", "an unknown point")
+    check(_ask(state, {"request": "points", "rules": ""})[-1]["event"] == "done", "points")
+    check(_ask(state, {"request": "make tea"})[-1]["errno"] == "ENOTSUP", "an unknown request")
+    check(run.status()["phase"] == "migrating", "the migration suffered")
+
+
+def _hammer(e, run, name):
+    """Reports from the first moment to the last and beyond: each is an answer."""
+    count = 0
+    while run.process.poll() is None:
+        Answer(e, "report", state=name)
+        count += 1
+    e.say("%d reports between start and end" % count)
+    run.finish()
