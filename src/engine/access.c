@@ -355,7 +355,7 @@ int access_times_taken(struct eobj *o, int fd, const struct timespec *mtime)
 		return 0;
 	}
 	/* the mark need not follow each write, only the first and what was set by hand */
-	rewrite = mtime || !(o->mark_flags & TARGET_MARK_TIMES) || o->mark_failed;
+	rewrite = mtime || !o->times_marked || o->mark_failed;
 	o->mark_flags |= TARGET_MARK_TIMES;
 	if (mtime)
 		o->app_mtime = *mtime;

@@ -229,6 +229,7 @@ static int make_stub(const struct admission *ad);
 static int adopt(const struct admission *given, int fd, const struct target_mark *m)
 {
 	struct admission copy = *given, *ad = &copy;
+	struct target_mark now = *m;
 	struct target_attr t;
 	struct target_handle h;
 	int r;
@@ -241,8 +242,12 @@ static int adopt(const struct admission *given, int fd, const struct target_mark
 	POINT("admit.adopting");
 	if (!r)
 		r = target_stub_redo(ad->en->target, fd, &t);
+	if (!r && t.size < now.limit) {	/* it has shrunk on the source meanwhile; nobody had truncated it here (D3a) */
+		now.limit = t.size;
+		r = target_mark_set(ad->en->target, fd, &now);
+	}
 	if (!r)
-		r = new_object(ad, m->oid, &h, m);
+		r = new_object(ad, m->oid, &h, &now);
 	if (!r)
 		engine_say(ad->en, "adopted", LOG_LEVEL_DEBUG, m->oid, "%s", ad->name);
 	return r;

@@ -11,10 +11,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/hash.h"
+#include "base/point.h"
 #include "internal.h"
 
 static size_t bucket(uint64_t oid)
@@ -239,6 +241,7 @@ int eobj_write_mark(struct engine *en, struct eobj *o, int fd)
 		r = target_mark_set(en->target, fd, &m);
 	pthread_mutex_lock(&en->mu);
 	o->mark_failed = r;
+	o->times_marked |= !r && m.flags & TARGET_MARK_TIMES;
 	pthread_mutex_unlock(&en->mu);
 	pthread_mutex_unlock(&en->mark_mu);
 	return r;
@@ -266,29 +269,41 @@ static int add_range(void *arg, uint64_t start, uint64_t end, const uint8_t *sum
 	return 0;
 }
 
-/* What the inode itself says, unless the caller has just read it. */
+/* What the inode itself says; the mark may just have been read by the caller. */
 static int load_mark(struct engine *en, struct eobj *o, const struct target_mark *given)
 {
+	_cleanup_close_ int fd = target_open_handle(en->target, &o->th, O_PATH);
 	struct target_mark m;
-	_cleanup_close_ int fd = -1;
-	int r = 0;
+	struct stat st;
+	uint64_t limit;
 
+	if (fd < 0)
+		return fd;
 	if (given) {
 		m = *given;
 	} else {
-		fd = target_open_handle(en->target, &o->th, O_PATH);
-		r = fd < 0 ? fd : target_mark_get(en->target, fd, &m);
+		int r = target_mark_get(en->target, fd, &m);
+
+		if (r)
+			return r;
 	}
-	if (r)
-		return r;
 	if (m.oid != o->oid)
 		return -EUCLEAN;
 	o->mark_flags = m.flags;
+	o->times_marked = m.flags & TARGET_MARK_TIMES;
 	o->app_mtime = m.app_mtime;
-	if (o->type == CATALOG_REG && m.limit < o->limit) {
-		o->limit = m.limit;
+	if (o->type != CATALOG_REG)
+		return 0;
+	if (fstat(fd, &st))
+		return -errno;
+	limit = m.limit;
+	/* D3b: killed between a truncation and its mark; what an interrupted retry does to the size means nothing */
+	if (limit != TARGET_NO_LIMIT && (uint64_t)st.st_size < limit && POINT_STEP("rule.limit-is-size") != POINT_SKIP)
+		limit = (uint64_t)st.st_size;
+	if (limit < o->limit) {
+		o->limit = limit;
 		o->modified = true;
-		content_limit(&o->content, m.limit);
+		content_limit(&o->content, limit);
 	}
 	return 0;
 }

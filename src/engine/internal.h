@@ -148,6 +148,7 @@ struct eobj {
 	struct timespec app_mtime;
 	unsigned times_gen;
 	bool mtime_dirty;		/* app_mtime is newer than the mark says */
+	bool times_marked;		/* TARGET_MARK_TIMES is on the inode, not only in mark_flags */
 	bool mark_failed;		/* the mark could not be written: it says less than it must */
 
 	uint16_t name_len;

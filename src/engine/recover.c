@@ -45,6 +45,8 @@ static int resolve_intent(struct engine *en, const struct catalog_row *row)
 {
 	struct target_handle h = { 0 };
 	_cleanup_close_ int fd = -1;
+	struct stat st;
+	bool gone;
 	int r;
 
 	if (row->handle_len >= 2 && row->handle[0] <= TARGET_HANDLE_MAX) {
@@ -53,10 +55,12 @@ static int resolve_intent(struct engine *en, const struct catalog_row *row)
 		memcpy(h.data, row->handle + 2, h.len);
 	}
 	fd = target_open_handle(en->target, &h, O_PATH);
+	/* without a name it lives only until the application that holds it open lets go */
+	gone = fd == -ESTALE || (fd >= 0 && !fstat(fd, &st) && !st.st_nlink);
 	r = catalog_begin(en->catalog);
 	if (r)
 		return r;
-	if (fd == -ESTALE)
+	if (gone)
 		r = catalog_transition(en->catalog, row->oid,
 				       1u << CATALOG_FOUND | 1u << CATALOG_QUARANTINED,
 				       CATALOG_DELETED, NULL);
@@ -74,10 +78,16 @@ static int resolve_intent(struct engine *en, const struct catalog_row *row)
 /* Every object is judged again under the source's present state. */
 static int retry_quarantined(struct engine *en, const struct catalog_row *row)
 {
-	int r;
+	int r, code = 0;
+	char text[8];
 
 	if (!row->handle_len)
 		return 0;	/* never got a stub: its directory would have to be listed again */
+	r = catalog_reason_get(en->catalog, row->oid, &code, text, sizeof text);
+	if (r && r != -ENOENT)
+		return r;
+	if (code == EINPROGRESS)	/* a retry was cut off: only another one knows what to do (retry.c) */
+		return 0;
 	r = catalog_begin(en->catalog);
 	if (r)
 		return r;

@@ -4,8 +4,8 @@
  *
  * Accepting, for a file, in an order in which any crash leaves the object quarantined and ready for the next retry:
  *
- *	1  the recorded ranges are dropped, durably	nothing that was fetched counts any more
- *	2  the stub is emptied, gets no limit in its mark, the new size and the new times; flushed
+ *	1  "a retry has begun" and no ranges, durably	nothing that was fetched counts, no start takes it up by itself
+ *	2  the stub gets no limit in its mark, is emptied, gets the new size and times; flushed
  *	3  the new promise and FOUND, durably		from here on it is fetched like any other
  *
  * Where the stub is gone, or has another type than the source now, a new one is made under the object's source name, if that is free:
@@ -127,6 +127,15 @@ static bool stub_is_there(struct retry *t)
 	return fd >= 0 && !target_mark_get(t->en->target, fd, &m) && m.oid == t->row.oid;
 }
 
+/* A stub that a retry made and could not record. */
+static bool carries_our_mark(struct retry *t)
+{
+	_cleanup_close_ int fd = openat(t->dirfd, t->row.name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct target_mark m;
+
+	return fd >= 0 && !target_mark_get(t->en->target, fd, &m) && m.oid == t->row.oid;
+}
+
 /* Is the stub under its source name?  1, 0 = the name is free, -EEXIST = somebody else's, -errno */
 static int at_its_name(struct retry *t)
 {
@@ -135,10 +144,12 @@ static int at_its_name(struct retry *t)
 
 	if (t->dirfd < 0)
 		return -ENOENT;
+	if (!target_torn_remove(t->en->target, t->dirfd, t->row.name))	/* of a retry that was cut off */
+		return 0;
 	r = target_handle_at(t->dirfd, t->row.name, &h);
 	if (r)
 		return r == -ENOENT ? 0 : r;
-	return t->o && target_handle_equal(&h, &t->o->th) ? 1 : -EEXIST;
+	return (t->o && target_handle_equal(&h, &t->o->th)) || carries_our_mark(t) ? 1 : -EEXIST;
 }
 
 static bool touched(struct retry *t)
@@ -153,6 +164,34 @@ static bool touched(struct retry *t)
 	return m;
 }
 
+/*
+ * From here on no application changes the content until let_go().  A write has announced itself before (modified), and without
+ * a recorded chunk none can begin; truncations wait.
+ */
+static bool seize(struct retry *t)
+{
+	struct eobj *o = t->o;
+	bool mine;
+
+	pthread_mutex_lock(&t->en->mu);
+	mine = !o->modified && !o->frozen && !o->landing;
+	if (mine) {
+		o->frozen = true;
+		o->content_gen++;	/* what is on its way into the catalog does not count either */
+		for (uint32_t i = 0; i < o->content.count; i++) {
+			content_clear_bit(&o->content, CONTENT_HERE, i);
+			content_clear_bit(&o->content, CONTENT_RECORDED, i);
+		}
+	}
+	pthread_mutex_unlock(&t->en->mu);
+	return mine;
+}
+
+static void let_go(struct retry *t)
+{
+	access_change_end(t->o);
+}
+
 /* ---- recording ---- */
 
 static int commit(struct retry *t, int r)
@@ -165,17 +204,17 @@ static int commit(struct retry *t, int r)
 	return failed(t, r, "the catalog cannot be written");
 }
 
-static int drop_ranges(struct retry *t)
+static int record_begun(struct retry *t)
 {
-	int r;
+	int r = catalog_begin(t->en->catalog);
 
-	pthread_mutex_lock(&t->en->mu);
-	t->o->content_gen++;	/* what is on its way into the catalog does not count either */
-	pthread_mutex_unlock(&t->en->mu);
-	r = catalog_begin(t->en->catalog);
 	if (r)
 		return failed(t, r, "the catalog cannot be written");
-	return commit(t, catalog_range_drop(t->en->catalog, t->row.oid));
+	r = catalog_range_drop(t->en->catalog, t->row.oid);
+	if (!r)
+		r = catalog_reason_set(t->en->catalog, t->row.oid, EINPROGRESS,
+				       "a retry was interrupted; retry it again");
+	return commit(t, r);
 }
 
 static struct catalog_time row_time(struct source_time s)
@@ -246,7 +285,7 @@ static int renew(struct eobj *o, const struct source_attr *a)
 	}
 	o->maybe_rows = o->old_life = o->type == CATALOG_DIR;
 	eobj_promise(&o->promise, a);
-	o->finishing = false;
+	o->finishing = o->want_all = false;
 	if (!r) {
 		o->failed = 0;
 		o->quarantined = false;
@@ -315,16 +354,16 @@ static int reset_file(struct retry *t)
 	_cleanup_close_ int fd = target_open_handle(en->target, &o->th, O_WRONLY | O_NONBLOCK);
 	int r = fd < 0 ? fd : 0;
 
-	if (!r && ftruncate(fd, 0))
-		r = -errno;
 	pthread_mutex_lock(&en->mu);
-	o->limit = TARGET_NO_LIMIT;	/* neither version's: a smaller one would mean that an application had truncated it */
+	o->limit = TARGET_NO_LIMIT;	/* a smaller one, or a smaller size, would mean that an application had truncated it */
 	if (o->mark_flags & TARGET_MARK_TIMES)
 		ts[0].tv_nsec = ts[1].tv_nsec = UTIME_OMIT;
 	pthread_mutex_unlock(&en->mu);
-	POINT("retry.emptied");
 	if (!r)
 		r = eobj_write_mark(en, o, fd);
+	if (!r && ftruncate(fd, 0))
+		r = -errno;
+	POINT("retry.emptied");
 	if (!r && ftruncate(fd, (off_t)t->attr.size))
 		r = -errno;
 	if (!r && futimens(fd, ts))
@@ -334,17 +373,28 @@ static int reset_file(struct retry *t)
 	return failed(t, r, "its stub cannot be reset");
 }
 
-static int accept_file(struct retry *t)
+static int replace_content(struct retry *t)
 {
-	int r = drop_ranges(t);
+	int r = record_begun(t);
 
-	POINT("retry.dropped");
+	POINT("retry.begun");
 	if (!r)
 		r = reset_file(t);
 	POINT("retry.reset");
 	if (!r)
 		r = record(t, &t->o->th);
 	return r ? r : take_up(t);
+}
+
+static int accept_file(struct retry *t)
+{
+	int r;
+
+	if (!seize(t))
+		return refuse(t, -EBUSY, "an application is changing it");
+	r = replace_content(t);
+	let_go(t);
+	return r;
 }
 
 static int accept_directory(struct retry *t)
@@ -486,16 +536,22 @@ static int rename_visibly(struct retry *t)
 
 static int remove_name(struct retry *t)
 {
-	bool dir = t->row.type == CATALOG_DIR;
+	struct stat st;
+	bool dir;
 
+	if (fstatat(t->dirfd, t->row.name, &st, AT_SYMLINK_NOFOLLOW))
+		return failed(t, -errno, "its name on the target");
+	dir = S_ISDIR(st.st_mode);
 	if (!unlinkat(t->dirfd, t->row.name, dir ? AT_REMOVEDIR : 0)) {
 		POINT("give-up.removed");
-		pthread_mutex_lock(&t->en->mu);
-		t->o->deleted = true;
-		pthread_mutex_unlock(&t->en->mu);
+		if (t->o) {
+			pthread_mutex_lock(&t->en->mu);
+			t->o->deleted = true;
+			pthread_mutex_unlock(&t->en->mu);
+		}
 		return failed(t, target_sync_one(t->en->target, &t->dir->th), "its directory cannot be flushed");
 	}
-	if (dir && (errno == ENOTEMPTY || errno == EEXIST))
+	if (dir && t->o && (errno == ENOTEMPTY || errno == EEXIST))
 		return unmark(t);	/* what is in it stays and is real */
 	return failed(t, -errno, "it cannot be removed");
 }
@@ -504,20 +560,18 @@ static int give_up_now(struct retry *t)
 {
 	int there, r = 0;
 
-	if (!t->o || !stub_is_there(t))
-		return record_failed(t);
 	if (t->row.oid == CATALOG_ROOT_OID)
 		return refuse(t, -EBUSY, "the root of the migration cannot be given up");
 	there = at_its_name(t);
-	if (there != 1 && t->row.type == CATALOG_DIR)
-		r = unmark(t);
-	else if (there != 1)
-		return refuse(t, -EBUSY, "an application has renamed it on the target; delete it there, and it is settled");
-	else if (touched(t))
-		r = rename_visibly(t);
-	else
+	if (there == 1 && !touched(t))
 		r = remove_name(t);
-	if (!r && touched(t))
+	else if (there == 1)
+		r = rename_visibly(t);
+	else if (stub_is_there(t) && t->row.type == CATALOG_DIR)
+		r = unmark(t);
+	else if (stub_is_there(t))
+		return refuse(t, -EBUSY, "an application has renamed it on the target; delete it there, and it is settled");
+	if (!r && there == 1 && touched(t))
 		r = unmark(t);
 	return r ? r : record_failed(t);
 }

@@ -335,7 +335,7 @@ static void die_in_retry(struct world *w)
 
 static void killed_while_retrying(void **state)
 {
-	static const char *const points[] = { "retry.dropped kill", "retry.emptied kill", "retry.reset kill",
+	static const char *const points[] = { "retry.begun kill", "retry.emptied kill", "retry.reset kill",
 					      "retry.recorded kill" };
 	struct world *w = *state;
 
