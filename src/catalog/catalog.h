@@ -194,7 +194,7 @@ int catalog_list(struct catalog *c, enum catalog_list which, struct catalog_pos 
 		 unsigned max, unsigned *n);
 
 /* All rows, HARDLINKs too, in the order of their oids, after *oid (0 starts); *oid moves on.  *n = 0: the end.
- * -EUCLEAN: row *oid cannot be read; called again, the walk goes on behind it. */
+ * -EUCLEAN: row *oid cannot be read, and called again the walk goes on behind it; or, when *oid did not move, the table cannot. */
 int catalog_walk(struct catalog *c, uint64_t *oid, struct catalog_row *rows, unsigned max, unsigned *n);
 
 /* --- resident ranges of large files: [start, end) in bytes, durably on the target --- */
