@@ -24,10 +24,11 @@ _OPTIONS = {"ext4": "noatime,noinit_itable", "xfs": "noatime", "btrfs": "noatime
 
 
 class LoopFs:
-    """with LoopFs(work, "ext4") as fs: use fs.path"""
+    """with LoopFs(work, "ext4") as fs: use fs.path.  mkfs, options: more arguments of mkfs, more mount options."""
 
-    def __init__(self, work, kind, size="20G", name="fs"):
+    def __init__(self, work, kind, size="20G", name="fs", mkfs=(), options=None):
         self.kind = kind
+        self.options = ",".join(filter(None, (_OPTIONS.get(kind), options))) or "defaults"
         self.dir = tempfile.mkdtemp(prefix=name + "-", dir=str(work))
         os.chmod(self.dir, 0o755)	# other users' programs work on the mounts, too
         self.image = self.dir + "/image"
@@ -35,13 +36,17 @@ class LoopFs:
         self.device = None
         os.mkdir(self.path)
         _run("truncate", "-s", size, self.image)
-        _run(*_MKFS[kind], self.image)
+        _run(*_MKFS[kind], *mkfs, self.image)
         self.mount()
 
     def mount(self):
         if not self.device:
             self.device = _run("losetup", "--find", "--show", self.image).strip()
-        _run("mount", "-t", self.kind, "-o", _OPTIONS.get(self.kind, "defaults"), self.device, self.path)
+        _run("mount", "-t", self.kind, "-o", self.options, self.device, self.path)
+
+    def remount(self, how):
+        """"ro" or "rw"; false if something keeps it busy."""
+        return not subprocess.run(["mount", "-o", "remount," + how, self.path], stderr=subprocess.DEVNULL).returncode
 
     def umount(self):
         for path, _, _ in reversed(sysx.mounts_below(os.fsencode(self.path))):

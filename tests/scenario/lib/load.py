@@ -103,7 +103,8 @@ class Recorder:
 
     def close(self):
         self.log.close()
-        self.model.close()
+        with self.lock:
+            self.model.close()
 
 
 class Load:
@@ -124,6 +125,11 @@ class Load:
     @property
     def count(self):
         return sum(p.count for p in self.players)
+
+    @property
+    def lost(self):
+        """Operations that ended with their mount: only kills may make it grow."""
+        return sum(p.lost for p in self.players)
 
     def start(self):
         for thread in self._threads:

@@ -11,6 +11,8 @@ operation is written before it is tried and its end (ok, an errno, or unknown be
     {"n": 18, "r": "unknown"}
     {"n": 18, "seen": [0, 1, ...]}	what the application found of it afterwards
 
+"refused" operations are expected to fail and to change nothing; they are part of the story only.
+
 Two readings of one log (class Model, fed with lines; replay() feeds it from a file):
 
   kill -9 of the worker   the host lives: what returned success is there completely; what is unknown
@@ -83,7 +85,9 @@ class Log:
             return self._size
 
     def close(self):
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
 
 
 class Fact:
@@ -288,6 +292,9 @@ class Model:
         sync = line["op"] in _SYNCS
         changes = () if sync else getattr(self, "_" + line["op"])(line)
         things = [self.thing(line["path"])] if sync else _involved(changes)
+        if not things:
+            directory, _, thing = self.find(line["path"])
+            things = [t for t in (directory, thing) if t]
         self.pending[line["n"]] = _Pending(line, changes, things, self._to_sync(things[0], line["op"]) if sync else ())
         for thing in things:
             thing.story.append(_brief(line))
@@ -451,6 +458,10 @@ class Model:
     def _utime(self, line):
         thing = self.thing(line["path"])
         return [Change("mtime", thing, None, thing.mtime, line["mtime"])]
+
+    @staticmethod
+    def _refused(line):
+        return []
 
     def _entry(self, directory, name, value, other=Change.NONE):
         if name not in directory.entries:

@@ -76,13 +76,13 @@ class _Look:
                 return 1 if after is None else 0 if before is None else 2
         elif before is None or after is None:
             return 0 if after is None else 1
-        else:	# one thing in place of another
+        else:
+            # One thing in place of another.  An inode that is neither: a stub without a record was made again, and what has no
+            # record was not changed either.
             mine = path == os.fsencode(self.line["path"])
-            there = self.player.inodes[path]
-            other = self.player.inodes[os.fsencode(self.line["from"]) if mine else os.fsencode(self.line["path"])]
-            if inode in (there, other):
-                return 1 if inode == other else 0
-        return self._wrong("%s is %s" % (os.fsdecode(path), "missing" if inode is None else "an unknown inode"))
+            other = self.player.inodes[os.fsencode(self.line["from" if mine else "path"])]
+            return 1 if inode == other else 0
+        return self._wrong("%s is missing" % os.fsdecode(path))
 
     def _size(self, c, found):
         size = os.lstat(self._full(c.thing)).st_size
