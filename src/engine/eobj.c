@@ -275,7 +275,6 @@ static int load_mark(struct engine *en, struct eobj *o, const struct target_mark
 	_cleanup_close_ int fd = target_open_handle(en->target, &o->th, O_PATH);
 	struct target_mark m;
 	struct stat st;
-	uint64_t limit;
 
 	if (fd < 0)
 		return fd;
@@ -296,14 +295,19 @@ static int load_mark(struct engine *en, struct eobj *o, const struct target_mark
 		return 0;
 	if (fstat(fd, &st))
 		return -errno;
-	limit = m.limit;
 	/* D3b: killed between a truncation and its mark; what an interrupted retry does to the size means nothing */
-	if (limit != TARGET_NO_LIMIT && (uint64_t)st.st_size < limit && POINT_STEP("rule.limit-is-size") != POINT_SKIP)
-		limit = (uint64_t)st.st_size;
-	if (limit < o->limit) {
-		o->limit = limit;
+	if (m.limit != TARGET_NO_LIMIT && (uint64_t)st.st_size < m.limit && POINT_STEP("rule.limit-is-size") != POINT_SKIP) {
+		int r;
+
+		m.limit = (uint64_t)st.st_size;
+		r = target_mark_set(en->target, fd, &m);	/* before an application can make it longer again */
+		if (r)
+			return r;
+	}
+	if (m.limit < o->limit) {
+		o->limit = m.limit;
 		o->modified = true;
-		content_limit(&o->content, limit);
+		content_limit(&o->content, m.limit);
 	}
 	return 0;
 }

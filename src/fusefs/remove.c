@@ -10,11 +10,13 @@
  */
 #include "remove.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/point.h"
 
 int remove_open(struct request *r, unsigned slot, struct eobj *dir, int pfd, const char *name, struct victim *v)
@@ -36,17 +38,36 @@ int remove_open(struct request *r, unsigned slot, struct eobj *dir, int pfd, con
 	return rc;
 }
 
+/* Something besides "." and ".."? */
+static int is_empty(const struct victim *v)
+{
+	int fd = openat(v->fd, ".", O_RDONLY | O_DIRECTORY | O_NOATIME | O_CLOEXEC);
+	_cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *de;
+	int rc = d ? 0 : -errno;
+
+	if (!d && fd >= 0)
+		close(fd);
+	while (!rc && (de = readdir(d)))
+		if (strcmp(de->d_name, ".") && strcmp(de->d_name, ".."))
+			rc = -ENOTEMPTY;
+	return rc;
+}
+
+/* An act that will fail must not have changed the parent's times before (D6). */
+int remove_must_be_empty(struct request *r, struct victim *v)
+{
+	int rc = POINT_STEP("rule.emptiness") == POINT_SKIP ? 0 : access_need_listed(v->o, &r->wait);
+
+	return rc ? rc : is_empty(v);
+}
+
 int remove_conditions(struct request *r, struct victim *v, bool dir)
 {
-	int rc;
+	int rc = dir ? remove_must_be_empty(r, v) : 0;
 
-	if (!v->o)
-		return 0;
-	if (dir && POINT_STEP("rule.emptiness") != POINT_SKIP) {
-		rc = access_need_listed(v->o, &r->wait);
-		if (rc)
-			return rc;
-	}
+	if (rc || !v->o)
+		return rc;
 	if (!dir && v->st.st_nlink > 1)
 		return access_need_record(v->o, &r->wait);
 	rc = access_need_intent(v->o, &r->wait);

@@ -20,6 +20,8 @@ struct victim {
 
 /* 0, PARKED or -errno; -ENOENT when the name does not exist. */
 int remove_open(struct request *r, unsigned slot, struct eobj *dir, int pfd, const char *name, struct victim *v);
+/* A directory: listed and without a name in it; -ENOTEMPTY. */
+int remove_must_be_empty(struct request *r, struct victim *v);
 /* dir: it is removed as a directory, which must be empty. */
 int remove_conditions(struct request *r, struct victim *v, bool dir);
 /* 1: the name has been moved to the holder and is gone from the directory; 0: not needed. */

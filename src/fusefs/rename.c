@@ -54,16 +54,22 @@ static int open_both(struct request *r, struct move *m)
 
 static int conditions(struct request *r, struct move *m)
 {
+	bool replaces = m->to.fd >= 0 && !m->exchange && !(r->flags & RENAME_NOREPLACE) &&
+			S_ISDIR(m->from.st.st_mode) == S_ISDIR(m->to.st.st_mode);
 	int rc = m->from.o ? access_need_record(m->from.o, &r->wait) : 0;
 
+	/* what will be refused must not have changed anybody's times before (D6) */
+	if (!rc && m->to.fd >= 0 && !m->exchange && r->flags & RENAME_NOREPLACE)
+		rc = -EEXIST;
+	if (!rc && replaces && S_ISDIR(m->to.st.st_mode))
+		rc = remove_must_be_empty(r, &m->to);
 	if (!rc && m->dir)
 		rc = access_need_record(m->dir, &r->wait);
 	if (!rc)
 		rc = name_before_add(r, m->ndir, m->npfd, r->name2);
 	if (!rc && m->exchange && m->to.o)
 		rc = access_need_record(m->to.o, &r->wait);
-	if (!rc && m->to.fd >= 0 && !m->exchange && !(r->flags & RENAME_NOREPLACE) &&
-	    S_ISDIR(m->from.st.st_mode) == S_ISDIR(m->to.st.st_mode))
+	if (!rc && replaces)
 		rc = remove_conditions(r, &m->to, S_ISDIR(m->to.st.st_mode));
 	if (!rc && m->dir)
 		rc = access_times_taken(m->dir, m->pfd, NULL);
