@@ -10,6 +10,7 @@ const struct command *const command_table[] = {
 	&command_report,
 	&command_verify,
 	&command_retry,
+	&command_check_state,
 	&command_version,
 	&command_help,
 	NULL,

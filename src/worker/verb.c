@@ -19,6 +19,7 @@ static const struct verb {
 	{ "quarantined", LIVE | AT_REST, verb_quarantined },
 	{ "verify", LIVE | AT_REST | WANTS_TARGET, verb_verify },
 	{ "retry", LIVE, verb_retry },
+	{ "check-state", AT_REST | WANTS_TARGET, verb_check_state },
 	{ "points", LIVE, verb_points },
 	{ "status", LIVE, verb_status },
 };
@@ -48,7 +49,7 @@ static int allowed(struct verb_context *v, const struct verb *k, struct err *e)
 		return 0;
 	if (catalog_phase(v->catalog) != CATALOG_RUNNING)
 		return err_set(e, ESRCH, "the migration to %s is finished; there is nothing left to do", v->target_path);
-	return err_set(e, ESRCH, "the migration is not running; first start it: dmm run %s %s", v->source, v->target_path);
+	return err_set(e, ESRCH, "the migration is not running; first start it: dmm run '%s' '%s'", v->source, v->target_path);
 }
 
 void verb_serve(struct verb_context *v, struct reply *r, json_t *request)

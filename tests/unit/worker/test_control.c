@@ -211,8 +211,10 @@ static void test_too_long(void **state)
 	ask(g, line, answer, sizeof answer);
 	assert_int_equal(atomic_load(&g->calls), 1);
 	fd = dial(g);
-	for (int i = 0; i < CONTROL_LINE_MAX; i += 1024)
-		say(fd, line + i, 1024);
+	for (int i = 0; i < CONTROL_LINE_MAX; i += 1024) {
+			say(fd, line + i, 1024);
+			poll(NULL, 0, 1);
+		}
 	hear(fd, answer, sizeof answer);
 	close(fd);
 	assert_int_equal(atomic_load(&g->calls), 2);
