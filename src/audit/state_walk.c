@@ -100,7 +100,7 @@ static void judge_known(struct walk *w, const struct item *it, const struct cata
 		return;		/* a retry may have made it anew, and not recorded that */
 	if (!state_handle(row, &h) || !target_handle_equal(&h, &it->h))
 		SAY(w, it, row->oid, "carries the mark of object %llu, which is another inode", oid);
-	else if (row->type == CATALOG_REG && it->mark.limit > row->size)
+	else if (row->type == CATALOG_REG && it->mark.limit > row->size && it->mark.limit != TARGET_NO_LIMIT)
 		SAY(w, it, row->oid, "its mark takes the source's bytes up to %llu, but object %llu has only %llu",
 		    (unsigned long long)it->mark.limit, oid, (unsigned long long)row->size);
 }
