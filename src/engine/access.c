@@ -354,15 +354,16 @@ int access_times_taken(struct eobj *o, int fd, const struct timespec *mtime)
 		pthread_mutex_unlock(&o->en->mu);
 		return 0;
 	}
-	/* the mark need not follow each write, only the first and what was set by hand */
-	rewrite = mtime || !o->times_marked || o->mark_failed;
-	o->mark_flags |= TARGET_MARK_TIMES;
+	/* the mark need not follow each write, only the first and what was set by hand: see load_mark() */
+	o->mark_flags |= TARGET_MARK_TIMES | TARGET_MARK_BY_HAND;
+	if (!mtime)
+		o->mark_flags &= ~(uint32_t)TARGET_MARK_BY_HAND;
+	rewrite = mtime || o->marked_flags != o->mark_flags || o->mark_failed;
 	if (mtime)
 		o->app_mtime = *mtime;
 	else
 		clock_gettime(CLOCK_REALTIME, &o->app_mtime);
 	o->times_gen++;
-	o->mtime_dirty |= !rewrite;
 	pthread_mutex_unlock(&o->en->mu);
 	return rewrite ? eobj_write_mark(o->en, o, fd) : 0;
 }
@@ -375,7 +376,6 @@ void access_written(struct eobj *o, uint64_t off, uint64_t len)
 	if (!is_recorded(o)) {
 		clock_gettime(CLOCK_REALTIME, &o->app_mtime);
 		o->times_gen++;
-		o->mtime_dirty = true;
 		o->modified |= off < o->limit && len;
 	}
 	pthread_mutex_unlock(&o->en->mu);

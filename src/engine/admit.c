@@ -133,7 +133,7 @@ static int new_object(const struct admission *ad, uint64_t oid, const struct tar
 	if (!o)
 		return -ENOMEM;
 	o->fresh = true;
-	o->mark_flags = m->flags;
+	o->mark_flags = o->marked_flags = m->flags;
 	o->app_mtime = m->app_mtime;
 	if (m->limit < o->limit && o->type == CATALOG_REG) {
 		o->limit = m->limit;

@@ -300,17 +300,6 @@ static void flush_only(struct engine *en)
 		engine_poison(en, "the target could not be flushed to disk");
 }
 
-/* D6: the flush that follows also keeps the times that applications' writes have set. */
-static void refresh_marks(struct engine *en, struct list *batch)
-{
-	for (struct list *n = batch->next; n != batch; n = n->next) {
-		struct record *r = list_entry(n, struct record, link);
-
-		if (r->kind == RECORD_RANGES)
-			eobj_refresh_mark(en, r->o);
-	}
-}
-
 static void group_once(struct engine *en)
 {
 	struct list batch;
@@ -326,7 +315,6 @@ static void group_once(struct engine *en)
 			record_snapshot(r);
 	}
 	pthread_mutex_unlock(&en->mu);
-	refresh_marks(en, &batch);
 	if (list_empty(&batch))
 		flush_only(en);
 	else if (persist(en, &batch))

@@ -235,31 +235,16 @@ int eobj_write_mark(struct engine *en, struct eobj *o, int fd)
 	pthread_mutex_lock(&en->mu);
 	eobj_mark(o, &m);
 	gone = o->mark_gone;
-	o->mtime_dirty = false;
 	pthread_mutex_unlock(&en->mu);
 	if (!gone)
 		r = target_mark_set(en->target, fd, &m);
 	pthread_mutex_lock(&en->mu);
 	o->mark_failed = r;
-	o->times_marked |= !r && m.flags & TARGET_MARK_TIMES;
+	if (!r)
+		o->marked_flags = m.flags;
 	pthread_mutex_unlock(&en->mu);
 	pthread_mutex_unlock(&en->mark_mu);
 	return r;
-}
-
-void eobj_refresh_mark(struct engine *en, struct eobj *o)
-{
-	_cleanup_close_ int fd = -1;
-	bool dirty;
-
-	pthread_mutex_lock(&en->mu);
-	dirty = (o->mtime_dirty || o->mark_failed) && !is_recorded(o);
-	pthread_mutex_unlock(&en->mu);
-	if (!dirty)
-		return;
-	fd = target_open_handle(en->target, &o->th, O_PATH);
-	if (fd >= 0)
-		eobj_write_mark(en, o, fd);
 }
 
 static int add_range(void *arg, uint64_t start, uint64_t end, const uint8_t *sum)
@@ -267,6 +252,11 @@ static int add_range(void *arg, uint64_t start, uint64_t end, const uint8_t *sum
 	(void)sum;
 	content_mark_range(arg, start, end);
 	return 0;
+}
+
+static bool is_later(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec > b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec > b->tv_nsec);
 }
 
 /* What the inode itself says; the mark may just have been read by the caller. */
@@ -289,12 +279,15 @@ static int load_mark(struct engine *en, struct eobj *o, const struct target_mark
 	if (m.oid != o->oid)
 		return -EUCLEAN;
 	o->mark_flags = m.flags;
-	o->times_marked = m.flags & TARGET_MARK_TIMES;
+	o->marked_flags = m.flags;
 	o->app_mtime = m.app_mtime;
 	if (o->type != CATALOG_REG)
 		return 0;
 	if (fstat(fd, &st))
 		return -errno;
+	/* D6: a later write than the first, or a landing: rather too new than older than what an application did */
+	if (m.flags == TARGET_MARK_TIMES && is_later(&st.st_mtim, &m.app_mtime))
+		o->app_mtime = st.st_mtim;
 	/* D3b: killed between a truncation and its mark; what an interrupted retry does to the size means nothing */
 	if (m.limit != TARGET_NO_LIMIT && (uint64_t)st.st_size < m.limit && POINT_STEP("rule.limit-is-size") != POINT_SKIP) {
 		int r;

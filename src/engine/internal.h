@@ -147,8 +147,7 @@ struct eobj {
 	uint32_t mark_flags;
 	struct timespec app_mtime;
 	unsigned times_gen;
-	bool mtime_dirty;		/* app_mtime is newer than the mark says */
-	bool times_marked;		/* TARGET_MARK_TIMES is on the inode, not only in mark_flags */
+	uint32_t marked_flags;		/* those that are on the inode, too */
 	bool mark_failed;		/* the mark could not be written: it says less than it must */
 
 	uint16_t name_len;
@@ -187,8 +186,6 @@ bool eobj_has_links(const struct eobj *o);
 void eobj_mark(const struct eobj *o, struct target_mark *m);	/* mu held: what the mark must say */
 /* Write what the mark must say now; one writer at a time, so that an older one never lands last. mu not held. */
 int eobj_write_mark(struct engine *en, struct eobj *o, int fd);
-/* The same if app_mtime has moved on since. */
-void eobj_refresh_mark(struct engine *en, struct eobj *o);
 struct timespec eobj_time(struct source_time t);
 void eobj_promise(struct promise *p, const struct source_attr *a);
 

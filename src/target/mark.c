@@ -22,7 +22,7 @@
 #include "base/point.h"
 
 #define STAMP_XATTR TARGET_XATTR ".stamp"
-enum { VERSION = 1, FLAGS = TARGET_MARK_TIMES };
+enum { VERSION = 1, FLAGS = TARGET_MARK_TIMES | TARGET_MARK_BY_HAND };
 
 struct __attribute__((packed)) mark_disk {
 	uint8_t version, zero[3];
@@ -61,7 +61,8 @@ int target_mark_get(const struct target *t, int fd, struct target_mark *out)
 	out->oid = le64toh(d.oid);
 	out->limit = le64toh(d.limit);
 	out->flags = le32toh(d.flags);
-	if (!out->oid || out->flags & ~FLAGS || !!(out->flags & TARGET_MARK_TIMES) != (n == MARK_LONG))
+	if (!out->oid || out->flags & ~FLAGS || !!(out->flags & TARGET_MARK_TIMES) != (n == MARK_LONG) ||
+	    out->flags == TARGET_MARK_BY_HAND)
 		return -EUCLEAN;
 	if (n == MARK_LONG) {
 		out->app_mtime.tv_sec = (time_t)le64toh((uint64_t)d.sec);

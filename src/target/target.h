@@ -50,6 +50,7 @@ static inline bool target_handle_equal(const struct target_handle *a, const stru
 /* What an incomplete inode says about itself. */
 enum {
 	TARGET_MARK_TIMES = 1,		/* an application set the times (or changed the content): app_mtime is its mtime */
+	TARGET_MARK_BY_HAND = 2,	/* with TIMES: exactly so, by utimens; else of its first write, and the inode may know a later one */
 };
 #define TARGET_NO_LIMIT UINT64_MAX	/* for a moment, while a retry changes the promised size */
 struct target_mark {

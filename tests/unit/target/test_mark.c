@@ -132,6 +132,14 @@ static void test_layout(void **state)
 	assert_int_equal(get_raw(e, d, sizeof d), LONG);
 	assert_memory_equal(d, head, 8);
 	assert_memory_equal(d + 24, tail, 28);
+	d[4] = TARGET_MARK_TIMES | TARGET_MARK_BY_HAND;
+	put_raw(e, d, LONG);
+	assert_int_equal(get(e, &out), 0);
+	assert_int_equal(out.flags, TARGET_MARK_TIMES | TARGET_MARK_BY_HAND);
+	d[4] = TARGET_MARK_BY_HAND;
+	put_raw(e, d, LONG);
+	assert_int_equal(get(e, &out), -EUCLEAN);
+	d[4] = TARGET_MARK_TIMES;
 	put_raw(e, d, LONG);	/* what another writer of the same layout leaves is read */
 	assert_int_equal(get(e, &out), 0);
 	mark_equal(&in, &out);
