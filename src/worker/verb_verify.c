@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "audit/audit.h"
-#include "source/source.h"
+#include "opener.h"
 #include "verb.h"
 
 #define RETRY_TRIES 5
@@ -55,9 +55,9 @@ static bool on_stop(void *arg)
 	return reply_withdrawn(arg);
 }
 
-static int open_source(const char *url, struct source **out, struct err *e)
+static int open_source(const char *url, struct reply *reply, struct source **out, struct err *e)
 {
-	int r = source_open(url, out, e);
+	int r = opener_source(url, reply, out, e);
 
 	if (r)
 		return r;
@@ -97,7 +97,7 @@ int verb_verify(struct verb_context *v, struct reply *r, json_t *request, json_t
 	if (atomic_exchange(&v->verifying, true))
 		return err_set(e, EBUSY, "a verification of this migration is going on already");
 	if (json_is_true(json_object_get(request, "against_source")))
-		error = open_source(v->source, &cfg.source, e);
+		error = open_source(v->source, r, &cfg.source, e);
 	if (!error)
 		error = verify(&cfg, r, e);
 	if (cfg.source)

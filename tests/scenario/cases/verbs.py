@@ -2,6 +2,7 @@
 """
 What can be asked about a migration: report, verify, retry, check-state; while it runs, after a stop, and after the end.
 """
+import errno
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import time
 
 from lib import sysx
-from lib.env import check, program
+from lib.env import Background, check, program, timed
 
 _FINAL = ("done", "stopped", "error")
 
@@ -328,3 +329,73 @@ def _hammer(e, run, name):
         count += 1
     e.say("%d reports between start and end" % count)
     run.finish()
+
+
+def verbs_at_bad_times(e):
+    """The source is gone, the worker is stopped, or killed: questions are answered or end, and hold nobody up."""
+    _tree(e)
+    e.serve()
+    faults = _faults(e, "read name=bad* err=EACCES")
+    run = e.run(faults="@" + faults)
+    run.mounted()
+    run.wait_for("errors-left", 60)
+    waiting = []
+    if e.server:
+        e.server.freeze()
+        waiting = [Background(_ends, e, "retry", "--all"), Background(_ends, e, "verify", "--against-source", "--restart")]
+        time.sleep(1.5)
+        check(waiting[0].alive() and waiting[1].alive(), "they do not wait for the source")
+    took, answer = timed(Answer, e, "report")
+    check(took < 2 and len(answer.names("quarantined")) == 4, "a report took %.1f s without the source" % took, answer.events)
+    took, _ = timed(_stop, run)
+    e.say("the worker stopped within %.2f s" % took)
+    check(e.quick or took < 8, "the worker needed %.1f s to stop" % took)
+    for w in waiting:
+        w.join(20)
+    if e.server:
+        e.server.thaw()
+    check(not os.path.exists(e.state + "/control.sock"), "the socket is still there")
+    _killed(e)
+    run = e.run()
+    run.mounted()
+    run.wait_for("all-here", 60)
+    run.finish()
+    _sums(Answer(e, "report").one("ledger"))
+    Answer(e, "check-state")
+    e.check_same()
+
+
+def _stop(run):
+    """Ctrl-C while errors are left, which run.stop() takes for an error."""
+    run.interrupt()
+    run.wait_for("stopping")
+    check(run.exit() == 3, "exit code after Ctrl-C")
+
+
+def _ends(e, *argv):
+    """In whatever way, but with one line that says why."""
+    done = subprocess.run([program(), argv[0], e.state, *argv[1:]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          preexec_fn=sysx.die_with_parent, timeout=120)
+    e.say("dmm %s: %d %s %s" % (" ".join(argv), done.returncode, done.stdout[-200:], done.stderr))
+    check(done.returncode in (0, 1, 3, 5) and (not done.stderr or done.stderr.count("\n") == 1), done)
+
+
+def _killed(e):
+    """After kill -9: a stale socket, a dead mount."""
+    run = e.run(hold=True)
+    run.mounted()
+    os.listdir(e.path("over"))
+    time.sleep(1)
+    run.kill_worker()
+    check(run.exit() == 4, "exit code after kill -9")
+    check(os.path.exists(e.state + "/control.sock"), "no stale socket to test with")
+    ledger = Answer(e, "report").one("ledger")
+    check(ledger["balanced"] and not ledger["worker"] and ledger["phase"] == "running", ledger)
+    state = Answer(e, "check-state").one("state")
+    check(state["rows"] and state["marks"] and not state["problems"], state)
+    Answer(e, "verify")
+    try:
+        os.listdir(e.target)
+        check(False, "the dead mount is gone: applications see the raw directory")
+    except OSError as error:
+        check(error.errno in (errno.ENOTCONN, errno.ECONNABORTED), error)
