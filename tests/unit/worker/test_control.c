@@ -221,7 +221,8 @@ static void test_too_long(void **state)
 	memset(line + n, 'a', sizeof line - (size_t)n);
 	memcpy(line + CONTROL_LINE_MAX - 2, "\"}\n", 4);
 	ask(g, line, answer, sizeof answer);
-	memset(line + n, 'a', sizeof line - (size_t)n - 1);
+	memset(line + n, 'a', sizeof line - (size_t)n);
+	line[sizeof line - 1] = 0;
 	ask(g, line, answer, sizeof answer);
 	assert_int_equal(atomic_load(&g->calls), 2);
 	must_work(g);
