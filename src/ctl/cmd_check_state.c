@@ -21,14 +21,9 @@ struct check {
 
 static void problem(json_t *event)
 {
-	char *path = names_text(view_string(event, "path", "")), *text = names_text(view_string(event, "text", ""));
-	double oid = view_number(event, "oid", 0);
+	char *text = names_text(view_string(event, "text", ""));	/* names its object */
 
-	if (oid > 0)
-		printf("  object %.0f (%s): %s\n", oid, path ? path : "", text ? text : "");
-	else
-		printf("  %s\n", text ? text : "");
-	free(path);
+	printf("  %s\n", text ? text : "?");
 	free(text);
 }
 

@@ -57,7 +57,7 @@ void command_print_overview(FILE *to)
 		    "Moves a file system to this host while applications already use it.\n\n"
 		    "commands:\n");
 	for (size_t i = 0; command_table[i]; i++)
-		fprintf(to, "  %-10s %s\n", command_table[i]->name, command_table[i]->summary);
+		fprintf(to, "  %-12s %s\n", command_table[i]->name, command_table[i]->summary);
 	fprintf(to, "\n`dmm help COMMAND` says more; so does dmm(1).\n");
 }
 

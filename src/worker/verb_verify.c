@@ -55,6 +55,22 @@ static bool on_stop(void *arg)
 	return reply_withdrawn(arg);
 }
 
+/* A target whose file system is not mounted today looks like one from which everything was deleted. */
+static int same_root(struct verb_context *v, struct err *e)
+{
+	struct target_handle h;
+	struct catalog_row root;
+	int r = catalog_get(v->catalog, CATALOG_ROOT_OID, &root);
+
+	if (!r)
+		r = target_handle_of(target_root_fd(v->target), &h);
+	if (r)
+		return err_sys(e, r, "the root of %s", v->target_path);
+	if (root.handle_len == h.len + 2 && root.handle[0] == h.len && root.handle[1] == h.type && !memcmp(root.handle + 2, h.data, h.len))
+		return 0;
+	return err_set(e, ESTALE, "%s is not the directory that was migrated to; is its file system mounted?", v->target_path);
+}
+
 static int open_source(const char *url, struct reply *reply, struct source **out, struct err *e)
 {
 	int r = opener_source(url, reply, out, e);
@@ -94,6 +110,9 @@ int verb_verify(struct verb_context *v, struct reply *r, json_t *request, json_t
 	(void)done;
 	if (!cfg.target)
 		return err_set(e, ENOENT, "the target %s cannot be opened", v->target_path);
+	error = same_root(v, e);
+	if (error)
+		return error;
 	if (atomic_exchange(&v->verifying, true))
 		return err_set(e, EBUSY, "a verification of this migration is going on already");
 	if (json_is_true(json_object_get(request, "against_source")))

@@ -292,6 +292,9 @@ def names_and_refusals(e):
         check(Answer(e, "report", state=default).one("ledger")["state"] == made, "by its target")
         subprocess.run(["rm", "-rf", default], check=True)
         check(Answer(e, "report", state=os.path.basename(made)).one("ledger")["balanced"], "after the target was deleted")
+        os.mkdir(default)
+        check("is its file system mounted" in Answer(e, "verify", state=made, expect=1).stderr, "verify of another directory")
+        os.rmdir(default)
         check("cannot be opened" in Answer(e, "verify", state=made, expect=1).stderr, "verify without a target")
         Answer(e, "check-state", state=made)
     finally:
