@@ -28,6 +28,7 @@ bool access_cancel(struct engine *en, struct access_wait *w)
 	if (parked) {
 		list_remove(&w->link);
 		w->owner = NULL;
+		w->around = NULL;	/* its bytes are thrown away when they come */
 	}
 	pthread_mutex_unlock(&en->mu);
 	return parked;
@@ -241,6 +242,8 @@ static int need_range(struct eobj *o, uint64_t off, uint64_t len, enum wait_cond
 	pthread_mutex_lock(&o->en->mu);
 	if (o->failed && !wait_holds(o, cond, off, len))
 		r = -EIO;
+	else if (o->en->room.full && !is_here(o) && !content_covers(&o->content, CONTENT_HERE, off, len))
+		r = cond == WAIT_RANGE ? -ENOSPC : o->en->room.err;
 	else
 		r = park(o, w, cond, off, len);
 	if (r == ACCESS_PARKED || (!r && !is_here(o) && off && off == o->next_sequential))
@@ -281,7 +284,7 @@ enum access_mode access_open_mode(struct eobj *o, bool exec)
 	if (!o || exec)
 		return ACCESS_WHOLE;
 	pthread_mutex_lock(&o->en->mu);
-	if (is_here(o) || o->limit <= o->en->cfg.whole_file_limit)
+	if (is_here(o) || (o->limit <= o->en->cfg.whole_file_limit && !o->en->room.full))
 		m = ACCESS_WHOLE;
 	pthread_mutex_unlock(&o->en->mu);
 	return m;

@@ -51,6 +51,7 @@ struct access_wait {
 	uint64_t since;		/* clock_mono() when parked; set by the engine */
 	uint8_t cond;		/* the engine's while parked: what is waited for */
 	uint64_t off, len;
+	struct around *around;	/* the engine's: bytes that go around the target; NULL at first */
 	pid_t pid;		/* who waits (status lines); set by the caller */
 };
 bool access_cancel(struct engine *en, struct access_wait *w);
@@ -92,9 +93,18 @@ int access_need_record(struct eobj *o, struct access_wait *w);
 int access_need_content(struct eobj *o, struct access_wait *w);
 /* All content is here and durably recorded: OPEN for writing with passthrough. */
 int access_need_content_recorded(struct eobj *o, struct access_wait *w);
-/* [off, off+len) is readable on the target (beyond limit or size: holds). */
+/* [off, off+len) is readable on the target (beyond limit or size: holds).  -ENOSPC: it cannot land, the target has no room or is
+ * read-only: access_read_around(). */
 int access_need_range(struct eobj *o, uint64_t off, uint64_t len, struct access_wait *w);
-/* [off, off+len) is durably recorded: before the first write, punch ... (D3b). */
+/*
+ * Brings the bytes of a range to the application without landing them.  Parks; when w is woken with 0 access_around_take() hands them out
+ * (buf NULL: throws them away) and says how many there are, from off on; 0 when there is nothing to take.  Whoever drops
+ * a request throws them away.
+ */
+int access_read_around(struct eobj *o, uint64_t off, uint64_t len, struct access_wait *w);
+uint64_t access_around_take(struct access_wait *w, void *buf);
+/* [off, off+len) is durably recorded: before the first write, punch ... (D3b).  -ENOSPC, -EROFS ...: what the target
+ * says to us it would say to the write. */
 int access_need_range_recorded(struct eobj *o, uint64_t off, uint64_t len, struct access_wait *w);
 /* The intent to delete is durable (D5): before unlink/rmdir/rename-over of the victim, when victim_links (its names on the target,
  * holder included) is 1.  Includes access_need_record(). */

@@ -147,6 +147,7 @@ struct eobj *eobj_make(struct engine *en, const struct catalog_row *row)
 		o->th.len = 0;
 	}
 	list_init(&o->waiters);
+	list_init(&o->around);
 	list_init(&o->name_records);
 	list_init(&o->urgent);
 	list_init(&o->fresh_link);

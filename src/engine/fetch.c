@@ -306,7 +306,7 @@ static bool same_time(const struct source_time *a, const struct source_time *b)
 }
 
 /* D7 */
-static const char *difference(const struct promise *p, const struct source_attr *a)
+const char *fetch_difference(const struct promise *p, const struct source_attr *a)
 {
 	if (a->type != SOURCE_REG || a->fileid != p->fileid || a->fsid != p->fsid)
 		return "it was replaced by another object on the source";
@@ -441,12 +441,25 @@ static void run_again(struct deferred *d, bool cancelled)
 		submit(f);
 }
 
+/* Who reads can be served around the target; who writes gets the target's answer. */
+static void let_readers_decide(struct eobj *o)
+{
+	struct wakes k;
+
+	wakes_init(&k);
+	pthread_mutex_lock(&o->en->mu);
+	wait_collect_readers(o, &k);
+	pthread_mutex_unlock(&o->en->mu);
+	wakes_fire(&k);
+}
+
 static void target_refused(struct fetch *f, int r)
 {
 	struct eobj *o = f->o;
 
 	if (room_is_passing(r)) {
 		room_refused(o->en, r);
+		let_readers_decide(o);
 		f->again.run = run_again;
 		deferred_add(o->en, &f->again, full_pause);
 		return;
@@ -480,7 +493,7 @@ static void fetch_failed(struct fetch *f, int err)
 
 static bool changed(struct fetch *f, const struct source_attr *a)
 {
-	const char *why = POINT_STEP("rule.check-source") == POINT_SKIP ? NULL : difference(&f->o->promise, a);
+	const char *why = POINT_STEP("rule.check-source") == POINT_SKIP ? NULL : fetch_difference(&f->o->promise, a);
 
 	if (why) {
 		engine_quarantine(f->o, -ESTALE, "%s", why);

@@ -95,6 +95,7 @@ struct eobj {
 	struct target_handle th;
 	struct promise promise;
 	struct list waiters;		/* struct access_wait */
+	struct list around;		/* struct access_wait: reading around the target (around.c) */
 
 	/* records (commit.c) */
 	unsigned pending_rows;		/* rows of this object that are not durable */
@@ -207,6 +208,8 @@ bool wait_is_for_record(enum wait_cond cond);	/* needs no bytes of the source, o
 void wait_park(struct list *queue, struct access_wait *w, enum wait_cond cond, uint64_t off, uint64_t len);
 void wait_collect(struct eobj *o, struct wakes *k);	/* mu held: whose condition holds or failed */
 void wait_drain(struct list *queue, int err, struct wakes *k);	/* mu held: everybody */
+/* mu held: who waits for content that cannot land now; they decide again. */
+void wait_collect_readers(struct eobj *o, struct wakes *k);
 
 /* ---- source handles (fhcache.c, resolve.c) ---- */
 
@@ -333,6 +336,7 @@ void list_start(struct eobj *dir, enum source_lane lane);	/* mu not held; does n
 
 struct room {
 	bool full, catalog_full;
+	int err;			/* what the target says */
 	uint64_t until, trying_until, pause;	/* clock_mono(), ns */
 };
 bool room_is_passing(int err);		/* of the target: nobody's fault, try again later */
@@ -352,6 +356,8 @@ void fetch_plan_all(struct eobj *o, enum source_lane lane, unsigned window, stru
 void fetch_launch(struct list *planned);
 void fetch_unfreeze(struct eobj *o, struct list *out);	/* mu held */
 void fetch_finish_if_whole(struct eobj *o);	/* mu not held */
+/* D7: how the source differs from what was promised, one line; NULL: not at all. */
+const char *fetch_difference(const struct promise *p, const struct source_attr *a);
 
 /* An object cannot be brought over: record why, fail who waits. */
 void engine_quarantine(struct eobj *o, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -45,6 +45,7 @@ void room_refused(struct engine *en, int err)
 	pthread_mutex_lock(&en->mu);
 	first = !m->full;
 	m->full = true;
+	m->err = err;
 	if (first)
 		m->pause = first_pause;
 	else if (now >= m->until)

@@ -129,3 +129,15 @@ void wait_drain(struct list *queue, int err, struct wakes *k)
 	if (err)
 		k->err = err;
 }
+
+void wait_collect_readers(struct eobj *o, struct wakes *k)
+{
+	for (struct list *n = o->waiters.next, *next; n != &o->waiters; n = next) {
+		struct access_wait *w = list_entry(n, struct access_wait, link);
+
+		next = n->next;
+		if (w->cond == WAIT_RANGE || w->cond == WAIT_CONTENT || w->cond == WAIT_RANGE_RECORDED ||
+		    (w->cond == WAIT_CONTENT_RECORDED && !is_here(o)))
+			move(w, &k->ok);
+	}
+}

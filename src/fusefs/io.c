@@ -67,8 +67,8 @@ static char *buffer(void)
 	return b;
 }
 
-/* Is [off, off+len), clipped to the file, readable? */
-static int need_range(struct request *r, struct eobj *o, int fd, off_t off, size_t len)
+/* Is [off, off+*len), clipped to the file, readable? */
+static int need_range(struct request *r, struct eobj *o, int fd, off_t off, size_t *len)
 {
 	struct stat st;
 	uint64_t end;
@@ -79,10 +79,11 @@ static int need_range(struct request *r, struct eobj *o, int fd, off_t off, size
 		return -errno;
 	if (off >= st.st_size)
 		return 0;
-	end = (uint64_t)off + len;
+	end = (uint64_t)off + *len;
 	if (end > (uint64_t)st.st_size)
 		end = (uint64_t)st.st_size;
-	return access_need_range(o, (uint64_t)off, end - (uint64_t)off, &r->wait);
+	*len = end - (uint64_t)off;
+	return access_need_range(o, (uint64_t)off, *len, &r->wait);
 }
 
 /* Everything that must hold before [off, off+len) of a file is changed. */
@@ -113,14 +114,22 @@ static int read_fd(struct request *r, int fd)
 {
 	struct eobj *o = request_object(r, 0, r->node);
 	size_t want = r->size < FS_MAX_IO ? r->size : FS_MAX_IO, got = 0;
-	char *b;
-	int rc = need_range(r, o, fd, r->off, want);
+	char *b = buffer();
+	uint64_t n;
+	int rc;
 
-	if (rc)
-		return rc;
-	b = buffer();
 	if (!b)
 		return -ENOMEM;
+	n = access_around_take(&r->wait, b);
+	if (n) {
+		fuse_reply_buf(r->req, b, n);
+		return DONE;
+	}
+	rc = need_range(r, o, fd, r->off, &want);
+	if (rc == -ENOSPC)	/* no room to land it: past the target */
+		rc = access_read_around(o, (uint64_t)r->off, want, &r->wait);
+	if (rc)
+		return rc;
 	while (got < want) {
 		ssize_t k = pread(fd, b + got, want - got, r->off + (off_t)got);
 
@@ -278,7 +287,7 @@ static int copy_fds(struct request *r, int in, int out)
 	size_t len = r->size < COPY_MAX ? r->size : COPY_MAX;
 	off_t off_in = r->off, off_out = r->off2;
 	ssize_t n;
-	int rc = need_range(r, oi, in, r->off, len);
+	int rc = need_range(r, oi, in, r->off, &len);
 
 	if (!rc)
 		rc = need_change(r, oo, out, r->off2, len);

@@ -132,6 +132,7 @@ struct request *request_new(fuse_req_t req, const struct op *op, fuse_ino_t ino)
 
 void request_discard(struct request *r)
 {
+	access_around_take(&r->wait, NULL);
 	for (unsigned i = 0; i < FS_OBJECTS; i++)
 		access_put(r->obj[i]);
 	if (r->copied || r->waited) {
