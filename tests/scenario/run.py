@@ -70,6 +70,7 @@ def main():
             function(e)
             for run in e.runs:
                 run.check_sanitizer()
+            e.check_states()
         except BaseException:
             traceback.print_exc()
             e.report()

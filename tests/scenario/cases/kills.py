@@ -12,13 +12,15 @@ the model of what the applications did (lib/model.py).  Environment:
 """
 import os
 import random
+import signal
 import sqlite3
+import subprocess
 import threading
 import time
 
 from lib import load, points
 from lib.dmm import Unexpected
-from lib.env import Failed, check
+from lib.env import Failed, check, check_state, program
 
 OPTIONS = ("--whole-file-limit", "64K")
 PLAYERS = 2
@@ -28,15 +30,22 @@ _PARALLEL = 3	# a cell mostly waits
 class Migration:
     """A target, a state directory and a load of their own; the source is shared and read-only."""
 
-    def __init__(self, e, name, seed, weights=None):
+    def __init__(self, e, name, seed, weights=None, own_source=False):
         self.e, self.name, self.seed = e, name, seed
+        self.source = e.source_dir
+        if own_source:
+            self.source = "%s/%s" % (e.source_fs.path, name)
+            subprocess.run(["cp", "-a", e.source_dir, self.source], check=True)
         self.target = "%s/%s" % (e.target_fs.path, name)
         self.state = "%s/state-%s" % (e.work, name)
         os.mkdir(self.target)
         os.chmod(self.target, 0o755)
         self.random = random.Random(seed)
-        self.load = load.Load(e.source_dir, self.target, "%s/log-%s" % (e.work, name), seed, PLAYERS, weights=weights)
+        self.load = load.Load(self.source, self.target, "%s/log-%s" % (e.work, name), seed, PLAYERS, weights=weights)
         self.playing = False
+        self.again = None		# options of dmm retry
+        self.failed = 0			# what the ledger must say
+        self.incomplete = None		# what was left to the user
         self.run = None
         self.runs = []
 
@@ -45,7 +54,8 @@ class Migration:
         extra = dict(more.pop("env", None) or {})
         if points:
             extra["DMM_POINTS"] = points
-        self.run = self.e.run(*OPTIONS, target=self.target, state=self.state, env=extra, **more)
+        source = "file://" + self.source if self.source != self.e.source_dir else None
+        self.run = self.e.run(*OPTIONS, source=source, target=self.target, state=self.state, env=extra, **more)
         self.runs.append(self.run)
         return self.mounted() if wait else None
 
@@ -89,8 +99,14 @@ class Migration:
             self.load.park()
 
     def kill(self):
-        self.run.kill_worker()
-        check(self.died(), "exit code after kill -9")
+        """False: the migration had come to its end."""
+        if self.run.find("detached"):
+            return False
+        try:
+            self.run.kill_worker()
+        except ProcessLookupError:
+            return False
+        return self.died()
 
     def finish(self, pause=0.15):
         """Start again, go on for a moment, let everything come here, compare."""
@@ -98,22 +114,42 @@ class Migration:
         if self.start():
             self.play()
             time.sleep(pause)
+        return self.end(lost)
+
+    def end(self, lost):
         self.load.stop()
+        if self.again is not None:
+            self._again()
         final = self.run.finish(60)
         check(self.load.lost == lost, self.name, "the mount died under an operation although nobody was killed")
         self.compare(final)
         return final
 
+    def _again(self):
+        """What the user asked for was cut off: he asks once more, where something is left."""
+        end = time.monotonic() + 20
+        while not self.run.find("errors-left") and not self.run.find("all-here") and time.monotonic() < end:
+            time.sleep(0.02)
+        if self.run.find("errors-left"):
+            asked = subprocess.run([program(), "retry", self.state, "--all", *self.again], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, timeout=30)
+            check(not asked.returncode, "dmm retry: exit code", asked.returncode, asked.stdout.decode(errors="replace"))
+            self.run.errors_settled = True
+
     def compare(self, final):
         ledger = dict(final["ledger"])
         found = ledger.pop("found")
         check(sum(ledger.values()) == found, "the ledger does not balance:", final["ledger"])
-        check(not ledger["failed"], "the ledger says failed:", final["ledger"])
+        check(ledger["failed"] == self.failed, "the ledger says failed:", final["ledger"])
         objects = len([t for t in self.load.model.things if t.startswith("s:")])
         check(found == objects, "the ledger counts %d objects, the source has %d" % (found, objects))
+        if self.incomplete:
+            os.unlink(self.incomplete)
         violations = self.load.model.judge(self.target)
         if violations:
             raise Failed("%s (seed %d): %d violations\n%s" % (self.name, self.seed, len(violations), "\n".join(violations)))
+        check_state(self.state)
+        del self.e.states[self.state]
 
     def close(self):
         """After a success: nothing more is to be reported of it."""
@@ -237,9 +273,80 @@ def _make_old(path):
 
 _cell_end = _cell_load
 
+
+# -- quarantined objects: "rest" belongs to nobody, so what happens to it is known here
+
+def _quarantined(m, point, rule, **more):
+    """A run in which the rule puts something aside.  Returns the file of the rule."""
+    faults = "%s/faults-%s" % (m.e.work, m.name)
+    with open(faults, "w") as f:
+        f.write(rule)
+    m.start("%s kill" % point, faults="@" + faults, **more)
+    return faults
+
+
+def _retry(m, faults, *options):
+    """The source is well again, and the user says so."""
+    m.run.wait_for("errors-left", 15)
+    open(faults, "w").close()
+    os.kill(m.run.worker, signal.SIGHUP)
+    time.sleep(0.05)
+    asked = subprocess.run([program(), "retry", m.state, "--all", *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, timeout=30)
+    m.again = options
+    if not m.died(3):
+        raise Failed("dmm retry: exit code %d, %s" % (asked.returncode, asked.stdout.decode(errors="replace")))
+
+
+def _cell_retry(m, point, passes):
+    faults = _quarantined(m, point, "read name=a*file touch")
+    m.play()
+    _retry(m, faults)
+
+
+def _by_hand(m, op, path, **arguments):
+    """What the model takes for an application's doing."""
+    m.load.recorder.end(m.load.recorder.begin(-1, op, path, **arguments), "ok")
+
+
+def _cell_another_type(m, point, passes):
+    """A file that cannot be read becomes a link on the source."""
+    faults = _quarantined(m, point, "read name=a?file err=EACCES")
+    m.play()
+    m.run.wait_for("errors-left", 15)
+    path = m.source + "/rest/a file"
+    os.unlink(path)
+    os.symlink("elsewhere", path)
+    _by_hand(m, "unlink", "rest/a file")
+    _by_hand(m, "symlink", "rest/a file", to="elsewhere")
+    _by_hand(m, "utime", "rest/a file", mtime=os.lstat(path).st_mtime_ns)
+    _retry(m, faults)
+
+
+def _cell_give_up(m, point, passes):
+    faults = _quarantined(m, point, "read name=a?file err=EACCES")
+    m.play()
+    _retry(m, faults, "--give-up")
+    _by_hand(m, "unlink", "rest/a file")
+    m.failed = 1
+
+
+def _cell_give_up_changed(m, point, passes):
+    """What an application has changed is not removed but renamed; the user looks, and deletes it."""
+    path = m.target + "/rest/a large file"
+    faults = _quarantined(m, point, "read name=a?large?file after=1 err=EACCES", hold=True)
+    with open(path, "r+b", buffering=0) as f:
+        f.write(b"an application was here")
+    m.run.release_background()
+    m.play()
+    _retry(m, faults, "--give-up")
+    _by_hand(m, "unlink", "rest/a large file")
+    m.failed, m.incomplete = 1, path + ".dmm-incomplete"
+
+
 _SITUATIONS = {"load": _cell_load, "start": _cell_start, "any start": _cell_any_start, "later start": _cell_later_start, "adopt": _cell_adopt,
                "intents": _cell_intents, "hide": _cell_hide, "end": _cell_end, "slow": _cell_slow,
-               "upgrade": _cell_upgrade}
+               "upgrade": _cell_upgrade, "retry": _cell_retry, "another type": _cell_another_type, "give up": _cell_give_up, "give up what was changed": _cell_give_up_changed}
 # How often the load does what leads there.
 _WEIGHTS = {"hide": {"unlink": 60, "rename_over": 40}, "delete": {"unlink": 30}, "recover": {"unlink": 30}, "rename": {"rename": 30},
             "truncate": {"truncate": 40, "rewrite": 20}, "write": {"overwrite": 60}}
@@ -258,7 +365,7 @@ def _cell(e, point):
         raise Failed("no way is known to the situation %r" % where)
     for number in range(4):
         seed = chance.randrange(1 << 32)
-        m = Migration(e, "%s-%d" % (point, number), seed, _weights(point))
+        m = Migration(e, "%s-%d" % (point, number), seed, _weights(point), where == "another type")
         try:
             reached = True
             try:
@@ -359,14 +466,17 @@ def random_kills(e):
 
 
 def _round(m, kills):
-    for number in range(kills):
-        if not m.start(faults="read delay=%dms; readdir delay=40ms" % m.random.choice((10, 60, 200))):
-            break		# the last kill came after the end
-        m.play()
-        time.sleep(m.random.choice((0.02, 0.3, 0.8)) * m.random.random())
-        if m.run.process.poll() is not None or m.run.find("detached"):
-            break
-        m.kill()
+    """Up to so many kills of one migration; how many it were."""
+    killed = 0
+    while killed < kills:
+        lost = m.load.lost
+        if m.start(faults="read delay=%dms; readdir delay=40ms" % m.random.choice((10, 60, 200))):
+            m.play()
+            time.sleep(m.random.choice((0.02, 0.3, 0.8)) * m.random.random())
+        if m.run.find("finished") or not m.kill():
+            m.end(lost)
+            return killed
+        killed += 1
         m.park()
     m.finish()
-    return len([r for r in m.runs if r.find("worker-died")])
+    return killed

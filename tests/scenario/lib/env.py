@@ -53,6 +53,7 @@ class Env:
         self.random = random.Random(self.seed)
         self._stack = contextlib.ExitStack()
         self.runs = []
+        self.states = {}	# state directories that were used; check_states()
         self.server = self.proxy = None
         self._started = time.monotonic()
         self.work = _work.Work()
@@ -96,6 +97,7 @@ class Env:
             extra["DMM_SOURCE_FAULTS"] = faults
         run = dmm.Dmm(self.work, program(), source or self.url, target or self.target, state or self.state, *options, env=extra)
         self.runs.append(run)
+        self.states[state or self.state] = True
         return run
 
     def path(self, *names):
@@ -119,6 +121,17 @@ class Env:
         check(result, result)
         self.say("compared:", result, "(%.1f s)" % (time.monotonic() - started))
 
+    def check_states(self):
+        """
+        Each catalog agrees with itself and with its target, also when its worker is killed now.  A scenario that has
+        damaged one on purpose takes it out of self.states.
+        """
+        for run in self.runs:
+            run.abandon()
+        for state in self.states:
+            if os.path.exists(state + "/catalog.db"):
+                check_state(state)
+
     # -- the end
 
     def report(self):
@@ -137,6 +150,12 @@ class Env:
 
     def __exit__(self, *exc):
         self.close()
+
+
+def check_state(state):
+    done = subprocess.run([program(), "check-state", state], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+    if done.returncode:
+        raise Failed("dmm check-state %s: exit code %d\n%s" % (state, done.returncode, done.stdout.decode(errors="replace")[-3000:]))
 
 
 def sh(script, cwd=None, timeout=300, **env):

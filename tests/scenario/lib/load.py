@@ -36,7 +36,9 @@ def make_tree(root, seed, players=2, files=36, large=(300000, 1300000, 3 << 20),
         _share(tree, r, player, files, large, outside)
     tree.directory(tree.path("rest"))
     _some_files(tree, r, [tree.path("rest")], rest, b"rest")
-    tree.file(tree.path("rest", "large"), r.randbytes(700001))
+    tree.symlink(tree.path("rest", "a link"), b"some/where")
+    tree.file(tree.path("rest", "a file"), r.randbytes(30000))
+    tree.file(tree.path("rest", "a large file"), r.randbytes((3 << 20) + 1))
     tree.close_directories()
     return tree
 

@@ -29,8 +29,8 @@ SITUATIONS = {
     # changes of what is not here yet
     "slow": ("write.ready", "write.done", "truncate.done", "truncate.limit"),
     "end": ("detach.begun", "detach.holder-gone", "detach.root-open", "detach.unmounted", "detach.recorded", "root.unmarked", "root.unguarded"),
-    "retry": ("retry.dropped", "retry.emptied", "retry.reset", "retry.recorded"),
-    "retry another type": ("retry.new-stub",),
+    "retry": ("retry.begun", "retry.dropped", "retry.emptied", "retry.reset", "retry.recorded"),
+    "another type": ("retry.new-stub",),
     "give up": ("give-up.recorded", "give-up.removed"),
     "give up what was changed": ("give-up.renamed",),
 }

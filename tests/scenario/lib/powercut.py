@@ -39,6 +39,7 @@ _FSCK = {
     "xfs": ["xfs_repair", "-n"],
     "btrfs": ["btrfs", "check", "--readonly"],
 }
+_NO_BARRIERS = {"ext4": ",barrier=0", "btrfs": ",nobarrier"}	# for a control: the device gets no flushes
 
 
 class Broken(AssertionError):
@@ -48,8 +49,9 @@ class Broken(AssertionError):
 class _Layer:
     """One image file, its loop device, and where it is mounted."""
 
-    def __init__(self, image, kind, path, direct):
+    def __init__(self, image, kind, path, direct, options=""):
         self.image = image
+        self.options = options
         self.kind = kind
         self.path = path
         self.direct = direct
@@ -74,7 +76,7 @@ class _Layer:
         if not self.device:
             self.attach()
         options = "noatime,nouuid" if self.kind == "xfs" else "noatime"	# see released()
-        _run("mount", "-t", self.kind, "-o", options, self.device, self.path, error=Broken)
+        _run("mount", "-t", self.kind, "-o", options + self.options, self.device, self.path, error=Broken)
 
     def umount(self, timeout=5):
         """The users are dead, but the kernel may need a moment to let go of what they had open."""
@@ -123,8 +125,9 @@ class Cut:
 class Disk:
     """with Disk(work, "ext4") as disk: use disk.path, disk.cut() ..., disk.stop(), then disk.revive(cut), disk.bury()"""
 
-    def __init__(self, work, kind, forgetful=False, size=1 << 30):
+    def __init__(self, work, kind, forgetful=False, size=1 << 30, barriers=True):
         self.kind = kind
+        self._options = "" if barriers else _NO_BARRIERS[kind]
         self.forgetful = forgetful
         self.dir = tempfile.mkdtemp(prefix="disk-", dir=str(work))
         os.chmod(self.dir, 0o755)
@@ -143,9 +146,9 @@ class Disk:
     def _over(self, image):
         """The layers of one life, lowest first; what is cut is the image of the first."""
         if not self.forgetful:
-            return [_Layer(image, self.kind, self.path, True)]
+            return [_Layer(image, self.kind, self.path, True, self._options)]
         middle = self.dir + "/middle"
-        return [_Layer(image, "ext4", middle, True), _Layer(middle + "/disk.img", self.kind, self.path, False)]
+        return [_Layer(image, "ext4", middle, True), _Layer(middle + "/disk.img", self.kind, self.path, False, self._options)]
 
     def cut(self):
         """The power goes, now.  The disk that is mounted, live or revived, does not notice."""
