@@ -340,10 +340,8 @@ static int judge(struct walk *w, const struct item *it)
 		SAY(w, it, 0, "carries a mark that is damaged or of another migration");
 	else if (it->marked != -ENODATA && it->marked != -EUCLEAN)
 		SAY(w, it, 0, "its mark cannot be read: %s", strerrordesc_np(-it->marked));
-	if (!r && target_is_torn(w->s->t, &it->st)) {
+	if (!r && target_is_torn(w->s->t, &it->st))
 		judge_torn(w, it);
-		listed = false;
-	}
 	if (!r && top(w)->holder)
 		r = judge_held(w, it);
 	if (!r && S_ISDIR(it->st.st_mode))

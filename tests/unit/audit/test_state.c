@@ -34,6 +34,7 @@ struct world {
 	struct catalog *c;
 	char state[4300];
 	int listed, unlisted, done;		/* directories */
+	int held;
 	struct audit_state told;
 	unsigned n;
 	char text[20000];
@@ -250,7 +251,7 @@ static struct world *make(struct env *e)
 	bool created;
 
 	w->e = e;
-	w->listed = w->unlisted = w->done = -1;
+	w->listed = w->unlisted = w->done = w->held = -1;
 	snprintf(w->state, sizeof w->state, "%s.state", e->dir);
 	memcpy(id.migration, e->id.migration, sizeof id.migration);
 	if (catalog_open(w->state, true, &id, &w->c, &created, &err))
@@ -286,6 +287,7 @@ static void unmake(struct world *w)
 	close(w->listed);
 	close(w->unlisted);
 	close(w->done);
+	close(w->held);
 	assert_int_equal(fchmod(w->e->root, 0755), 0);
 	free(w);
 }
@@ -394,6 +396,15 @@ static void leave_retry_reset(struct world *w)
 	set_mark(w, w->listed, "aside", FILE_PUT_ASIDE, 2000000, 0);
 }
 
+/* Unlinked, but an application has it open: as good as gone. */
+static void leave_open(struct world *w)
+{
+	w->held = openat(w->listed, "deleting", O_RDONLY | O_CLOEXEC);
+	assert_true(w->held >= 0);
+	assert_int_equal(unlinkat(w->listed, "deleting", 0), 0);
+	move(w, DELETING, CATALOG_DELETED);
+}
+
 static void leave_stamp(struct world *w)
 {
 	set_stamp(w, 7);
@@ -430,7 +441,7 @@ static void test_windows(void **state)
 		{ "unlink before its record", unmake_deleting }, { "complete, deleted", leave_clean_gone },
 		{ "truncate before its limit", leave_truncated }, { "put aside: no inode", leave_aside_gone },
 		{ "put aside: no mark", leave_aside_unmarked }, { "retry before its record", leave_retry },
-		{ "retry before its promise", leave_retry_reset }, { "stamp committed", leave_stamp },
+		{ "retry before its promise", leave_retry_reset }, { "stamp committed", leave_stamp }, { "deleted while it is open", leave_open },
 		{ "link before its record", leave_link_not_recorded }, { "moved", leave_moved },
 		{ "complete in the holder", leave_settled_holder },
 	};
@@ -615,6 +626,12 @@ static void in_holder_shadow(struct world *w)
 
 static void holder_marked(struct world *w) { set_mark(w, w->e->root, TARGET_HOLDER_NAME, 79, 0, 0); }
 
+static void gone_but_open(struct world *w)
+{
+	w->held = openat(w->listed, "found", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(unlinkat(w->listed, "found", 0), 0);
+}
+
 static void bare_found(struct world *w)
 {
 	struct catalog_row row = { .oid = 79, .parent = LISTED, .type = CATALOG_REG, .fsid = 5, .fileid = 79, .nlink = 1,
@@ -672,6 +689,7 @@ static const struct break_ breaks[] = {
 	{ no_mark, FILE_FOUND, "/listed/found (object 4, found): its inode carries no mark" },
 	{ no_mark_dir, UNLISTED, "/unlisted (object 2, found): its inode carries no mark" },
 	{ gone, FILE_FOUND, "/listed/found (object 4, found): its inode is gone" },
+	{ gone_but_open, FILE_FOUND, "/listed/found (object 4, found): its inode is gone" },
 	{ wrong_size, FILE_FOUND, "has 999999 bytes, expected 1000000" },
 	{ high_limit, FILE_FOUND, "target/listed/found: its mark takes the source's bytes up to 1000001" },
 	{ mark_on_done, FILE_DONE, "target/done/file: carries the mark of object 10, which is migrated" },
