@@ -52,9 +52,10 @@ struct audit_ledger {
 	bool balanced;		/* counted from the rows = what the ledger says, and nothing waits when DETACHED */
 };
 
-/* Sums, then every object of the lists to `each` (may be NULL).  One pass over the rows in pages. each returns non-zero to stop. */
-int audit_report(struct catalog *c, struct audit_ledger *out,
-		 int (*each)(void *arg, const struct audit_object *o), void *arg, struct err *e);
+/* Every object of the lists to `each` (may be NULL), and the sums.  One pass over the rows in pages.  each returns non-zero to stop, and
+ * stop (may be NULL), asked once a page, true: then -EINTR. */
+int audit_report(struct catalog *c, struct audit_ledger *out, int (*each)(void *arg, const struct audit_object *o),
+		 bool (*stop)(void *arg), void *arg, struct err *e);
 
 /* ---- verify (verify.c) ---- */
 

@@ -26,6 +26,7 @@ enum { PAGE_ROWS = 256, PATH_ROOM = 16384, REASON_ROOM = 1024 };
 struct pass {
 	struct catalog *c;
 	int (*each)(void *arg, const struct audit_object *o);
+	bool (*stop)(void *arg);
 	void *arg;
 	struct catalog_counters counted;
 	uint64_t checksums;
@@ -100,6 +101,8 @@ static int walk(struct pass *p)
 	int r;
 
 	do {
+		if (p->stop && p->stop(p->arg))
+			return -EINTR;
 		r = catalog_walk(p->c, &at, p->rows, PAGE_ROWS, &n);
 		for (unsigned i = 0; !r && i < n; i++) {
 			if (p->rows[i].type == CATALOG_HARDLINK)
@@ -159,12 +162,12 @@ static void conclude(struct audit_ledger *out, const struct pass *p, const struc
 		out->balanced = false;
 }
 
-int audit_report(struct catalog *c, struct audit_ledger *out,
-		 int (*each)(void *arg, const struct audit_object *o), void *arg, struct err *e)
+int audit_report(struct catalog *c, struct audit_ledger *out, int (*each)(void *arg, const struct audit_object *o),
+		 bool (*stop)(void *arg), void *arg, struct err *e)
 {
 	_cleanup_free_ struct catalog_row *rows = calloc(PAGE_ROWS, sizeof *rows);
 	_cleanup_free_ char *path = malloc(PATH_ROOM), *reason = malloc(REASON_ROOM);
-	struct pass p = { .c = c, .each = each, .arg = arg, .rows = rows, .path = path, .reason = reason };
+	struct pass p = { .c = c, .each = each, .stop = stop, .arg = arg, .rows = rows, .path = path, .reason = reason };
 	struct catalog_counters before = { 0 };
 	int r;
 

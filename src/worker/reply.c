@@ -12,7 +12,7 @@
 #include "events.h"
 #include "text.h"
 
-#define SLICE_MS 100	/* a withdrawn request does not wait longer */
+#define SLICE_MS 100
 
 void reply_init(struct reply *r, int fd)
 {
@@ -34,10 +34,13 @@ static bool wait_room(struct reply *r)
 	int n;
 
 	for (unsigned waited = 0; ; waited += SLICE_MS) {
-		n = poll(&p, 1, waited < r->stall_ms ? SLICE_MS : 0);
+		bool haste = atomic_load(&r->cancelled) && r->stall_ms > REPLY_HASTE_MS;
+		unsigned limit = haste ? REPLY_HASTE_MS : r->stall_ms;
+
+		n = poll(&p, 1, waited < limit ? SLICE_MS : 0);
 		if (n > 0)
 			return !(p.revents & (POLLHUP | POLLERR | POLLNVAL));
-		if (waited >= (atomic_load(&r->cancelled) ? 0 : r->stall_ms))
+		if (waited >= limit)
 			return false;
 	}
 }
@@ -96,7 +99,14 @@ bool reply_withdrawn(struct reply *r)
 	return poll(&p, 1, 0) > 0;
 }
 
+bool reply_overdue(struct reply *r)
+{
+	uint64_t when = atomic_load(&r->cancelled);
+
+	return when && clock_mono() - when >= REPLY_GRACE_MS * CLOCK_MS;
+}
+
 void reply_cancel(struct reply *r)
 {
-	atomic_store(&r->cancelled, true);
+	atomic_store(&r->cancelled, clock_mono());
 }

@@ -21,13 +21,15 @@
 #include "base/err.h"
 
 #define REPLY_STALL_MS 30000
+#define REPLY_HASTE_MS 1000	/* the same once the request has been cancelled */
+#define REPLY_GRACE_MS 5000	/* what is short and cannot be continued may be finished in this time */
 
 struct reply {
 	int fd;			/* a stream socket */
 	uint64_t started;	/* clock_mono() */
 	unsigned stall_ms;
 	bool gone;
-	atomic_bool cancelled;
+	_Atomic(uint64_t) cancelled;	/* when; 0: not */
 };
 
 void reply_init(struct reply *r, int fd);
@@ -40,7 +42,9 @@ void reply_end(struct reply *r, int error, const struct err *e, json_t *fields);
 
 /* Has the request been withdrawn: by reply_cancel(), or because the other end was closed (for writing, at least)? */
 bool reply_withdrawn(struct reply *r);
-/* From any thread: nothing more is wanted. */
+/* Was it cancelled REPLY_GRACE_MS ago? */
+bool reply_overdue(struct reply *r);
+/* From any thread: come to an end. */
 void reply_cancel(struct reply *r);
 
 /* A JSON string of any bytes and length (text_clean()). */

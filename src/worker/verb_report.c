@@ -44,8 +44,14 @@ static int each(void *arg, const struct audit_object *o)
 {
 	struct reply *r = arg;
 
-	return !reply_send(r, "object", verb_object(list_names[o->list], o->oid, o->type, o->size, o->path, o->reason,
-						    o->code)) || atomic_load(&r->cancelled);
+	return !reply_send(r, "object", verb_object(list_names[o->list], o->oid, o->type, o->size, o->path, o->reason, o->code));
+}
+
+static bool stop(void *arg)
+{
+	struct reply *r = arg;
+
+	return r->gone || reply_overdue(r);
 }
 
 static json_t *states(const struct catalog_counters *k)
@@ -83,7 +89,7 @@ static json_t *ledger(struct verb_context *v, const struct audit_ledger *l)
 int verb_report(struct verb_context *v, struct reply *r, json_t *request, json_t **done, struct err *e)
 {
 	struct audit_ledger l;
-	int error = audit_report(v->catalog, &l, each, r, e);
+	int error = audit_report(v->catalog, &l, each, stop, r, e);
 
 	(void)request;
 	(void)done;

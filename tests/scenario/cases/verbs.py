@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 
-from lib import sysx
+from lib import sysx, trees
 from lib.env import Background, check, program, timed
 
 _FINAL = ("done", "stopped", "error")
@@ -402,3 +402,47 @@ def _killed(e):
         check(False, "the dead mount is gone: applications see the raw directory")
     except OSError as error:
         check(error.errno in (errno.ENOTCONN, errno.ECONNABORTED), error)
+
+
+def balanced_all_the_time(e):
+    """Reports beside a background at full speed and applications that overwrite, delete and create: no object is ever missing from one."""
+    trees.mixed(e.source_dir, e.seed, 400 if e.quick else 4000)
+    e.serve()
+    run = e.run(faults="read delay=60ms")
+    run.mounted()
+    busy = Background(_scribble, e, run)
+    count = moving = 0
+    last = None
+    while run.process.poll() is None:
+        ledger = Answer(e, "report", quiet=True).one("ledger")
+        _sums(ledger)
+        check(ledger["balanced"], "unbalanced in the middle:", ledger)
+        count += 1
+        moving += last != ledger["states"]
+        last = ledger["states"]
+    busy.join()
+    e.say("%d reports, %d of them different" % (count, moving))
+    check(moving > (2 if e.quick else 10), "too quick to see anything")
+    ledger = run.finish()["ledger"]
+    e.say(ledger)
+    check(ledger["deleted"] + ledger["overwritten"] > 3, "nothing was scribbled in time:", ledger)
+    check(Answer(e, "report").one("ledger")["balanced"], "unbalanced in the end")
+    Answer(e, "check-state")
+
+
+def _scribble(e, run):
+    paths = [os.path.join(d, f) for d, _, files in os.walk(os.fsencode(e.source_dir)) for f in files]
+    e.random.shuffle(paths)
+    for path in paths[:len(paths) // 3]:
+        if run.find("all-here") or run.process.poll() is not None:
+            return
+        target = os.fsencode(e.target) + path[len(os.fsencode(e.source_dir)):]
+        try:
+            what = e.random.choice(("unlink", "truncate", "read"))
+            if what == "unlink":
+                os.unlink(target)
+            elif os.path.isfile(target) and not os.path.islink(target):
+                with open(target, "wb" if what == "truncate" else "rb") as f:
+                    f.write(b"scribble") if what == "truncate" else f.read()
+        except FileNotFoundError:
+            pass

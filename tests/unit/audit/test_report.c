@@ -29,6 +29,7 @@ struct rig {
 	char last_path[4096], last_reason[700];
 	int last_code;
 	unsigned stop_after;		/* objects; 0: never */
+	unsigned pages, stop_at_page;	/* 0: never */
 	void (*meanwhile)(struct rig *g);	/* once, at the first object */
 };
 
@@ -166,11 +167,19 @@ static int each(void *arg, const struct audit_object *o)
 	return g->stop_after && n >= g->stop_after;
 }
 
+static bool stop(void *arg)
+{
+	struct rig *g = arg;
+
+	g->pages++;
+	return g->stop_at_page && g->pages >= g->stop_at_page;
+}
+
 static void report(struct rig *g)
 {
 	struct err e = { 0 };
 
-	if (audit_report(g->c, &g->ledger, each, g, &e))
+	if (audit_report(g->c, &g->ledger, each, stop, g, &e))
 		fail_msg("%s", e.text);
 }
 
@@ -212,10 +221,13 @@ static void test_stopped(void **state)
 	struct err e = { 0 };
 
 	g->stop_after = 2;
-	assert_int_equal(audit_report(g->c, &g->ledger, each, g, &e), -EINTR);
+	assert_int_equal(audit_report(g->c, &g->ledger, each, stop, g, &e), -EINTR);
 	assert_true(e.text[0]);
-	assert_int_equal(audit_report(g->c, &g->ledger, NULL, NULL, &e), 0);
+	assert_int_equal(audit_report(g->c, &g->ledger, NULL, NULL, NULL, &e), 0);
 	assert_true(g->ledger.balanced);
+	g->stop_after = 0;
+	g->stop_at_page = g->pages + 2;	/* the second, where nothing is to be told any more */
+	assert_int_equal(audit_report(g->c, &g->ledger, each, stop, g, &e), -EINTR);
 }
 
 /* Behind the catalog's back, while it is closed. */
