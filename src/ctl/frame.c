@@ -112,6 +112,8 @@ static void add_end(struct page *p, const struct view *v)
 	}
 	if (v->target_full)
 		add(p, "  TARGET   is full: the background waits for space");
+	if (v->catalog_full)
+		add(p, "  CATALOG  has no space in %s: the background waits", v->state);
 	if (!strcmp(v->phase, "detach-waiting"))
 		add(p, "  detach   waits for %s", v->obstacle);
 	else if (!strcmp(v->phase, "migrating") || !strcmp(v->phase, "starting"))

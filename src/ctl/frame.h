@@ -5,7 +5,7 @@
 
 #include "view.h"
 
-#define FRAME_LINES 16
+#define FRAME_LINES 18
 #define FRAME_BYTES 640		/* of a line; 4 bytes for each of 159 columns and the end */
 
 struct frame {

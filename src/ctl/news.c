@@ -164,7 +164,7 @@ char *news_status(const struct view *v, char *buf, size_t n)
 	char left[160];
 
 	snprintf(buf, n, "found %s objects (%s)%s, here %s (%s); demand %s, background %s; "
-		 "errors %llu; left: %s%s",
+		 "errors %llu; left: %s%s%s",
 		 show_count(found, sizeof found, v->found_objects),
 		 size_format(found_size, sizeof found_size, v->found_bytes),
 		 v->discovery_done ? "" : " so far",
@@ -173,6 +173,6 @@ char *news_status(const struct view *v, char *buf, size_t n)
 		 show_rate(demand, sizeof demand, v->demand_rate.per_second),
 		 show_rate(background, sizeof background, v->background_rate.per_second),
 		 (unsigned long long)v->quarantined, view_remaining(v, left, sizeof left),
-		 v->target_full ? "; THE TARGET IS FULL" : "");
+		 v->target_full ? "; THE TARGET IS FULL" : "", v->catalog_full ? "; NO SPACE FOR THE CATALOG" : "");
 	return buf;
 }

@@ -80,6 +80,7 @@ static void take_counts(struct view *v, json_t *o)
 	take_count(o, "dropped_events", &v->dropped);
 	take_bool(o, "discovery_done", &v->discovery_done);
 	take_bool(o, "target_full", &v->target_full);
+	take_bool(o, "catalog_full", &v->catalog_full);
 }
 
 static void take_source(struct view *v, json_t *source)

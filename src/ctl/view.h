@@ -40,7 +40,7 @@ struct view {
 	uint64_t expected_objects, expected_bytes, directories_left;
 	uint64_t quarantined, deleted, overwritten, shadowed;
 	uint64_t demand_requests, demand_bytes, background_bytes, dropped;
-	bool discovery_done, target_full, source_connected;
+	bool discovery_done, target_full, catalog_full, source_connected;
 	char trouble[200];
 	double trouble_since;
 	unsigned stalled_count;		/* as many as the event named */

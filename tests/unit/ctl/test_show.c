@@ -84,7 +84,7 @@ static void hostile_view(struct view *v)
 			 "{\"event\":\"status\",\"seconds\":%d,\"phase\":\"migrating\","
 			 "\"found_objects\":%d,\"here_objects\":%d,\"found_bytes\":9000000000,"
 			 "\"here_bytes\":%d000000,\"discovery_done\":true,\"quarantined\":3,"
-			 "\"target_full\":true,\"deleted\":5,\"source\":{\"connected\":false,"
+			 "\"target_full\":true,\"catalog_full\":true,\"deleted\":5,\"source\":{\"connected\":false,"
 			 "\"trouble\":\"refused\\u0007\"},\"stalled\":[{\"pid\":7,\"comm\":\"e\\u001bvil\","
 			 "\"op\":\"read\",\"waiting\":12.5}]}", i, 1000000, i * 1000, i * 10);
 		apply(v, json);
@@ -122,7 +122,7 @@ static void test_frame_fits(void **state)
 static void test_frame_says_what_matters(void **state)
 {
 	static const char *const wanted[] = { "1,000,000 found", "11,000 here", "989,000 left",
-					      "SOURCE", "ERRORS   3", "TARGET   is full",
+					      "SOURCE", "ERRORS   3", "dmm retry STATE --all", "TARGET   is full", "CATALOG  has no space",
 					      "process 7 (e\\x1bvil): read for", "5 deleted" };
 	struct frame *f = malloc(sizeof *f);
 	struct view v;
