@@ -79,15 +79,19 @@ def start_time(pid):
 
 def _undo(path):
     _end_processes(path)
-    for mount in reversed(sysx.mounts_below(os.fsencode(path))):
-        if subprocess.run(["umount", mount[0]], stderr=subprocess.DEVNULL).returncode:
+    # Now: when a file system is gone, the names of images on it are, too.  Newest first: images may lie in mounts.
+    devices = {os.fsencode(device) for device, image in loop_devices() if image.startswith(path + "/")}
+    for mount, _, source in reversed(sysx.mounts_below(os.fsencode(path))):
+        if subprocess.run(["umount", mount], stderr=subprocess.DEVNULL).returncode:
             try:
-                sysx.umount_lazy(mount[0])
+                sysx.umount_lazy(mount)
             except OSError:
                 pass
-    for device, image in loop_devices():
-        if image.startswith(path + "/"):
-            subprocess.run(["losetup", "-d", device], stderr=subprocess.DEVNULL)
+        if source in devices:
+            subprocess.run(["losetup", "-d", source], stderr=subprocess.DEVNULL)
+            devices.discard(source)
+    for device in devices:
+        subprocess.run(["losetup", "-d", device], stderr=subprocess.DEVNULL)
     shutil.rmtree(path, ignore_errors=True)
 
 
