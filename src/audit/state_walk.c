@@ -230,6 +230,16 @@ static DIR *open_level(struct walk *w, const struct level *l)
 	return d;
 }
 
+/* It may be closed already: the walk has been up to its child and down again. */
+static void close_level(struct level *l)
+{
+	if (!l->d)
+		return;
+	l->at = telldir(l->d);
+	closedir(l->d);
+	l->d = NULL;
+}
+
 static int push(struct walk *w, const char *name, const struct target_handle *h, bool listed, bool holder)
 {
 	struct level l = { .name = strdup(name), .h = *h, .listed = listed, .holder = holder };
@@ -257,13 +267,8 @@ static int push(struct walk *w, const char *name, const struct target_handle *h,
 		return 0;
 	}
 	w->v[w->n++] = l;
-	if (w->n > OPEN_LEVELS) {
-		struct level *far = &w->v[w->n - 1 - OPEN_LEVELS];
-
-		far->at = telldir(far->d);
-		closedir(far->d);
-		far->d = NULL;
-	}
+	if (w->n > OPEN_LEVELS)
+		close_level(&w->v[w->n - 1 - OPEN_LEVELS]);
 	return 0;
 }
 

@@ -851,7 +851,7 @@ static void ask_few_descriptors(struct world *w)
 	assert_true(used_most - used_before < 3 << 20);
 }
 
-/* 1,100 levels, each with a name before and behind the next level (in the order of the directory), and a stub at the bottom. */
+/* 1,100 levels, each with files and a branch of two levels beside the next level, and a stub at the bottom. */
 static void test_deep(void **state)
 {
 	struct world *w = make_full(*state);
@@ -862,6 +862,7 @@ static void test_deep(void **state)
 	for (int i = 0; i < 1100; i++) {
 		env_file(d, "one");
 		env_file(d, "two");
+		assert_int_equal(mkdirat(d, "branch", 0755) || mkdirat(d, "branch/1", 0755) || mkdirat(d, "branch/2", 0755), 0);
 		snprintf(name, sizeof name, "level %d", i);
 		next = env_dir(d, name);
 		env_file(d, "three");
@@ -873,7 +874,7 @@ static void test_deep(void **state)
 	assert_int_equal(w->n, 1);
 	assert_non_null(strstr(w->text, "78: target.../level "));
 	assert_non_null(strstr(w->text, "/level 1099/stub: carries the mark of object 78"));
-	assert_int_equal(w->told.inodes, 22 + 4 * 1100 + 1);
+	assert_int_equal(w->told.inodes, 22 + 7 * 1100 + 1);
 	/* teardown walks with nftw, which needs short ways */
 	for (int i = 1099; i >= 0; i--) {
 		int up = openat(d, "..", O_RDONLY | O_DIRECTORY);
@@ -882,6 +883,9 @@ static void test_deep(void **state)
 		unlinkat(d, "one", 0);
 		unlinkat(d, "two", 0);
 		unlinkat(d, "three", 0);
+		unlinkat(up, "branch/1", AT_REMOVEDIR);
+		unlinkat(up, "branch/2", AT_REMOVEDIR);
+		unlinkat(up, "branch", AT_REMOVEDIR);
 		close(d);
 		snprintf(name, sizeof name, "level %d", i);
 		assert_int_equal(unlinkat(up, name, AT_REMOVEDIR), 0);
