@@ -246,7 +246,9 @@ int catalog_check(struct catalog *c, void (*problem)(void *arg, uint64_t oid, co
  * for all of it.  Call it every 8 MiB of WAL or so (catalog_wal_bytes()); beyond 64 MiB a commit does it. */
 int catalog_checkpoint(struct catalog *c);
 
-/* After -ENOSPC: is there room again, for the ballast too?  Asked after a checkpoint. */
+/* After -ENOSPC: room for more than the small commits that the ballast is kept for?  (8 MiB: a group, and the ballast again.) */
+bool catalog_has_room(struct catalog *c);
+/* And is the ballast back?  Asked after a checkpoint. */
 bool catalog_has_ballast(struct catalog *c);
 
 /* Bytes in the WAL; never waits. */

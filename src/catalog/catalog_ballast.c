@@ -53,6 +53,11 @@ void catalog_ballast_release(struct catalog *c)
 	c->ballast = false;
 }
 
+bool catalog_has_room(struct catalog *c)
+{
+	return room(c);
+}
+
 bool catalog_has_ballast(struct catalog *c)
 {
 	bool has;

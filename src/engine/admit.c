@@ -36,6 +36,7 @@ struct admission {
 	const struct source_fh *fh;
 	const char *link;
 	bool adopting;		/* the stub is an earlier worker's */
+	int err;		/* why there can be no stub */
 };
 
 uint8_t admit_row_type(enum source_type t)
@@ -431,22 +432,51 @@ int admit_sweep(struct engine *en, struct eobj *dir, int dirfd)
 	return -errno;
 }
 
+static int no_stub(const struct admission *ad)
+{
+	char why[120];
+
+	snprintf(why, sizeof why, "it cannot be read from the source: %s", strerrordesc_np(-ad->err));
+	return bare_row(ad, CATALOG_QUARANTINED, -ad->err, why);
+}
+
+static int with_stub(const struct admission *ad)
+{
+	return ad->a->type != SOURCE_DIR && ad->a->nlink > 1 ? admit_linked(ad) : make_stub(ad);
+}
+
+/* Unless the name has a row already, durable or queued. */
+static int admit_once(const struct admission *ad, int (*what)(const struct admission *ad))
+{
+	struct claim c = { .parent = ad->dir->oid, .name = ad->name, .len = ad->len };
+	struct catalog_row row;
+	bool maybe_rows;
+	int r = -ENOENT;
+
+	if (!claim(ad->en, ad->dir, &c, &maybe_rows))
+		return 0;
+	if (maybe_rows)
+		r = catalog_find(ad->en->catalog, ad->dir->oid, ad->name, ad->len, &row);
+	if (r == -ENOENT)
+		r = what(ad);
+	unclaim(ad->en, &c);
+	return r;
+}
+
 int admit(struct engine *en, struct eobj *dir, int dirfd, const char *name,
 	  const struct source_attr *a, const struct source_fh *fh, const char *link)
 {
 	struct admission ad = { .en = en, .dir = dir, .dirfd = dirfd,
 				.name = name, .len = strlen(name), .a = a, .fh = fh, .link = link };
-	struct claim c = { .parent = dir->oid, .name = name, .len = ad.len };
-	struct catalog_row row;
-	bool maybe_rows;
-	int r = -ENOENT;
 
-	if (!claim(en, dir, &c, &maybe_rows))
-		return 0;
-	if (maybe_rows)
-		r = catalog_find(en->catalog, dir->oid, name, ad.len, &row);
-	if (r == -ENOENT)
-		r = a->type != SOURCE_DIR && a->nlink > 1 ? admit_linked(&ad) : make_stub(&ad);
-	unclaim(en, &c);
-	return r;
+	return admit_once(&ad, with_stub);
+}
+
+int admit_unreadable(struct engine *en, struct eobj *dir, int dirfd, const char *name,
+		     const struct source_attr *a, int err)
+{
+	struct admission ad = { .en = en, .dir = dir, .dirfd = dirfd,
+				.name = name, .len = strlen(name), .a = a, .err = err };
+
+	return admit_once(&ad, no_stub);
 }

@@ -66,7 +66,7 @@ static int flush_group(struct engine *en)
 	pthread_mutex_unlock(&en->mark_mu);
 	POINT("group.stamped");
 	if (room_is_passing(r)) {
-		room_refused(en, r);
+		room_refused(en, ROOM_NAME, r);
 		return r;
 	}
 	if (!r)
@@ -166,8 +166,11 @@ static bool persist(struct engine *en, struct list *batch)
 		}
 		if (flushed)
 			room_catalog(en, r);
-		if (!commit_pause(en))
-			return false;
+		/* what the ballast has given is for deletes, not for us */
+		do
+			if (!commit_pause(en))
+				return false;
+		while (flushed && (r == -ENOSPC || r == -EDQUOT) && !catalog_has_room(en->catalog));
 	}
 	catalog_room_again(en);
 	return true;
@@ -225,7 +228,7 @@ static void clean_later(struct engine *en, struct eobj *o, int err)
 	struct clean_op *op = calloc(1, sizeof *op);
 
 	if (room_is_passing(err))
-		room_refused(en, err);
+		room_refused(en, ROOM_NAME, err);
 	else
 		log_warn("mark of object %llu: %s", (unsigned long long)o->oid, strerrordesc_np(-err));
 	if (!op)
@@ -269,6 +272,14 @@ void commit_clean(struct engine *en, struct eobj *o)
 	engine_changed(en, &o->th);
 }
 
+/* Only now can a retry find it. */
+static void say_quarantined(struct engine *en, const struct record *r)
+{
+	if (r->kind == RECORD_QUARANTINE)
+		engine_say(en, "quarantined", LOG_LEVEL_WARN, r->oid, "%s: %s", r->o->name_len ? r->o->name : "/",
+			   r->reason ? r->reason : "out of memory");
+}
+
 /* Everything in the batch is durable. */
 static void settle(struct engine *en, struct list *batch)
 {
@@ -289,6 +300,8 @@ static void settle(struct engine *en, struct list *batch)
 	}
 	pthread_mutex_unlock(&en->mu);
 	wakes_fire(&k);
+	for (struct list *n = batch->next; n != batch; n = n->next)
+		say_quarantined(en, list_entry(n, struct record, link));
 	for (struct list *n = clean.next; n != &clean; n = n->next)
 		commit_clean(en, list_entry(n, struct record, link)->o);
 	list_splice(batch, &clean);

@@ -88,7 +88,6 @@ void engine_quarantine(struct eobj *o, int code, const char *fmt, ...)
 	if (!first)
 		return;
 	record_queue_failure(o->en, o, abs(code), text);
-	engine_say(o->en, "quarantined", LOG_LEVEL_WARN, o->oid, "%s: %s", o->name_len ? o->name : "/", text);
 }
 
 int engine_new_oid(struct engine *en, uint64_t *oid)

@@ -182,7 +182,7 @@ static void finish_later(struct eobj *o, int err)
 {
 	struct finish_op *op = calloc(1, sizeof *op);
 
-	room_refused(o->en, err);
+	room_refused(o->en, ROOM_DATA, err);
 	if (!op) {	/* whoever looks at it next tries again */
 		pthread_mutex_lock(&o->en->mu);
 		o->finishing = false;
@@ -420,7 +420,7 @@ static int land(struct fetch *f, const struct source_req *req, uint64_t limit)
 		if (f->lane == SOURCE_BACKGROUND)
 			o->en->landed_background += n;
 		pthread_mutex_unlock(&o->en->mu);
-		room_found(o->en);
+		room_found(o->en, ROOM_DATA);
 	}
 	return r;
 }
@@ -458,7 +458,7 @@ static void target_refused(struct fetch *f, int r)
 	struct eobj *o = f->o;
 
 	if (room_is_passing(r)) {
-		room_refused(o->en, r);
+		room_refused(o->en, ROOM_DATA, r);
 		let_readers_decide(o);
 		f->again.run = run_again;
 		deferred_add(o->en, &f->again, full_pause);

@@ -323,6 +323,9 @@ void commit_clean(struct engine *en, struct eobj *o);
 
 int admit(struct engine *en, struct eobj *dir, int dirfd, const char *name,
 	  const struct source_attr *a, const struct source_fh *fh, const char *link);
+/* A name whose object the source does not give out (-errno): quarantined without a stub. */
+int admit_unreadable(struct engine *en, struct eobj *dir, int dirfd, const char *name,
+		     const struct source_attr *a, int err);
 uint8_t admit_row_type(enum source_type t);	/* enum catalog_type */
 void admit_target_attr(const struct source_attr *a, const char *link, struct target_attr *t);
 /* After a listing: remove torn stubs of an earlier life that the source does not name any more. */
@@ -334,14 +337,19 @@ void list_start(struct eobj *dir, enum source_lane lane);	/* mu not held; does n
 
 /* ---- no room (room.c); mu not held unless noted ---- */
 
+enum room_of { ROOM_NAME, ROOM_DATA };	/* blocks may be gone while names still fit, and the other way round */
+
 struct room {
 	bool full, catalog_full;
+	bool told;			/* "full" has been said, its end has not */
+	enum room_of of;		/* what was refused last */
 	int err;			/* what the target says */
-	uint64_t until, trying_until, pause;	/* clock_mono(), ns */
+	uint64_t until, trying_until, pause, found_at;	/* clock_mono(), ns */
 };
 bool room_is_passing(int err);		/* of the target: nobody's fault, try again later */
-void room_refused(struct engine *en, int err);
-void room_found(struct engine *en);	/* something went through */
+void room_refused(struct engine *en, enum room_of of, int err);
+void room_found(struct engine *en, enum room_of of);	/* such a thing went through */
+void room_tick(struct engine *en);		/* now and then: says that it is over */
 bool room_is_full(const struct engine *en);	/* mu held: for people */
 /* May the background start something?  0 = yes (one thing at a time while it is full), else wait so long (ns); mu held. */
 uint64_t room_wait(struct engine *en);

@@ -112,7 +112,7 @@ static void no_room(struct list_op *op, int err)
 {
 	unsigned n = op->refused < 5 ? op->refused++ : 5;
 
-	room_refused(op->en, err);
+	room_refused(op->en, ROOM_NAME, err);
 	again(op, CLOCK_SEC << n);
 }
 
@@ -166,7 +166,7 @@ static void finished(struct list_op *op)
 		return;
 	}
 	POINT("list.finished");
-	room_found(en);
+	room_found(en, ROOM_NAME);
 	record_queue(en, RECORD_LISTED, op->dir);
 	wakes_init(&k);
 	pthread_mutex_lock(&en->mu);
@@ -260,7 +260,8 @@ static void link_read(struct source_req *req)
 		link[req->out_length] = 0;
 		err = admit(eo->op->en, eo->op->dir, eo->op->dirfd, eo->name,
 			    &eo->attr, &eo->fh, link);
-	}
+	} else if (err != -ECANCELED && err != -ESTALE && err != -ENOENT)	/* it alone, not its directory */
+		err = admit_unreadable(eo->op->en, eo->op->dir, eo->op->dirfd, eo->name, &eo->attr, err);
 	entry_end(eo, err);
 }
 

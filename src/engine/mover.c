@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/point.h"
 #include "internal.h"
 
 enum { PAGE = 64, MAX_LISTS = 8, BACKLOG = 100000, MAX_FRESH = 8192 };
@@ -288,6 +289,8 @@ static void note_discovery(struct engine *en)
 	bool over, first;
 
 	catalog_counters(en->catalog, &c);
+	if (POINT_STEP("rule.detach-waits") == POINT_SKIP)
+		c.objects[CATALOG_QUARANTINED] = 0;
 	pthread_mutex_lock(&en->mu);
 	over = !en->discovery_done && clock_mono() >= en->sweep_after && !c.directories_unlisted && !c.objects[CATALOG_QUARANTINED] &&
 	       !en->lists_inflight && !en->queued && !en->committing && is_recorded(en->root);
@@ -321,6 +324,7 @@ static void *mover_main(void *arg)
 			worked = true;
 		if (!worked)
 			note_discovery(en);
+		room_tick(en);
 		pthread_mutex_lock(&en->mu);
 		now = clock_mono();
 		if (!worked && !en->mover_quit && (!next || next > now)) {

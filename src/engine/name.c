@@ -121,7 +121,7 @@ static void land(struct name_op *op, const char *link)
 			  &op->fh, link);
 	}
 	if (room_is_passing(r)) {
-		room_refused(op->en, r);
+		room_refused(op->en, ROOM_NAME, r);
 		op->again.run = run_again;
 		deferred_add(op->en, &op->again, full_pause);
 		return;

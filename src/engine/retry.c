@@ -44,6 +44,8 @@ struct retry {
 	char link[SOURCE_LINK_MAX + 1];
 	struct eobj *dir;		/* its source directory, and that opened */
 	int dirfd;
+	int code;			/* why it was quarantined */
+	char reason[600];
 	char text[400];			/* why not */
 };
 
@@ -96,6 +98,9 @@ static int look(struct retry *t, uint64_t oid)
 		return failed(t, r, "the catalog cannot be read");
 	if (t->row.state != CATALOG_QUARANTINED)
 		return refuse(t, -ESTALE, "it is not quarantined (any more)");
+	r = catalog_reason_get(t->en->catalog, oid, &t->code, t->reason, sizeof t->reason);
+	if (r && r != -ENOENT)
+		return failed(t, r, "the catalog cannot be read");
 	if (oid == CATALOG_ROOT_OID)
 		return 0;
 	r = eobj_load(t->en, t->row.parent, NULL, &t->dir);
@@ -204,16 +209,17 @@ static int commit(struct retry *t, int r)
 	return failed(t, r, "the catalog cannot be written");
 }
 
-static int record_begun(struct retry *t)
+/* From here on no start takes the object up by itself: see retry_quarantined(). */
+static int record_begun(struct retry *t, bool drop_ranges, const char *text)
 {
 	int r = catalog_begin(t->en->catalog);
 
 	if (r)
 		return failed(t, r, "the catalog cannot be written");
-	r = catalog_range_drop(t->en->catalog, t->row.oid);
+	if (drop_ranges)
+		r = catalog_range_drop(t->en->catalog, t->row.oid);
 	if (!r)
-		r = catalog_reason_set(t->en->catalog, t->row.oid, EINPROGRESS,
-				       "a retry was interrupted; retry it again");
+		r = catalog_reason_set(t->en->catalog, t->row.oid, EINPROGRESS, text);
 	return commit(t, r);
 }
 
@@ -375,7 +381,7 @@ static int reset_file(struct retry *t)
 
 static int replace_content(struct retry *t)
 {
-	int r = record_begun(t);
+	int r = record_begun(t, true, "a retry was interrupted; retry it again");
 
 	POINT("retry.begun");
 	if (!r)
@@ -493,6 +499,8 @@ static int record_failed(struct retry *t)
 	if (r)
 		return failed(t, r, "the catalog cannot be written");
 	r = catalog_transition(t->en->catalog, t->row.oid, STATE_BIT(CATALOG_QUARANTINED), CATALOG_FAILED, NULL);
+	if (!r)
+		r = catalog_reason_set(t->en->catalog, t->row.oid, t->code, t->reason);
 	r = commit(t, r);
 	POINT("give-up.recorded");
 	if (!r && t->o) {
@@ -521,13 +529,27 @@ static int unmark(struct retry *t)
 	return failed(t, r == -ESTALE ? 0 : r, "its mark cannot be removed");
 }
 
+static void incomplete_name(const struct retry *t, char name[256])
+{
+	snprintf(name, 256, "%.*s%s", (int)(256 - sizeof INCOMPLETE_SUFFIX), t->row.name, INCOMPLETE_SUFFIX);
+}
+
+/* By a give-up that was cut off after it. */
+static bool is_renamed(struct retry *t)
+{
+	struct target_handle h;
+	char name[256];
+
+	incomplete_name(t, name);
+	return t->o && t->dirfd >= 0 && !target_handle_at(t->dirfd, name, &h) && target_handle_equal(&h, &t->o->th);
+}
+
 /* D8: never a plausible file of zeros under its old name. */
 static int rename_visibly(struct retry *t)
 {
 	char name[256];
-	int room = (int)(sizeof name - sizeof INCOMPLETE_SUFFIX);
 
-	snprintf(name, sizeof name, "%.*s%s", room, t->row.name, INCOMPLETE_SUFFIX);
+	incomplete_name(t, name);
 	if (renameat2(t->dirfd, t->row.name, t->dirfd, name, RENAME_NOREPLACE))
 		return failed(t, -errno, "it cannot be renamed to NAME" INCOMPLETE_SUFFIX);
 	POINT("give-up.renamed");
@@ -563,15 +585,12 @@ static int give_up_now(struct retry *t)
 	if (t->row.oid == CATALOG_ROOT_OID)
 		return refuse(t, -EBUSY, "the root of the migration cannot be given up");
 	there = at_its_name(t);
-	if (there == 1 && !touched(t))
-		r = remove_name(t);
-	else if (there == 1)
-		r = rename_visibly(t);
-	else if (stub_is_there(t) && t->row.type == CATALOG_DIR)
-		r = unmark(t);
-	else if (stub_is_there(t))
+	if (there != 1 && stub_is_there(t) && t->row.type != CATALOG_DIR && !is_renamed(t))
 		return refuse(t, -EBUSY, "an application has renamed it on the target; delete it there, and it is settled");
-	if (!r && there == 1 && touched(t))
+	r = record_begun(t, false, "giving it up was interrupted; give it up again");
+	if (!r && there == 1)
+		r = touched(t) ? rename_visibly(t) : remove_name(t);
+	if (!r && stub_is_there(t))
 		r = unmark(t);
 	return r ? r : record_failed(t);
 }

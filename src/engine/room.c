@@ -15,7 +15,9 @@
 
 static const uint64_t first_pause = CLOCK_SEC, longest_pause = 5 * CLOCK_SEC;
 /* Nothing was refused for so long: what is still to come may need no room. */
-static const uint64_t forgotten = 4 * longest_pause;
+static const uint64_t forgotten = 20 * CLOCK_SEC;
+/* It has gone well for so long: it is over. */
+static const uint64_t well = 2 * CLOCK_SEC;
 
 bool room_is_passing(int err)
 {
@@ -36,22 +38,23 @@ static const char *advice(int err)
 	}
 }
 
-void room_refused(struct engine *en, int err)
+void room_refused(struct engine *en, enum room_of of, int err)
 {
 	struct room *m = &en->room;
 	uint64_t now = clock_mono();
 	bool first;
 
 	pthread_mutex_lock(&en->mu);
-	first = !m->full;
-	m->full = true;
-	m->err = err;
+	first = !m->told;
 	if (first)
 		m->pause = first_pause;
 	else if (now >= m->until)
 		m->pause = m->pause * 2 < longest_pause ? m->pause * 2 : longest_pause;
-	if (now >= m->until)
+	if (!m->full || now >= m->until)
 		m->until = now + m->pause;
+	m->full = m->told = true;
+	m->of = of;
+	m->err = err;
 	m->trying_until = 0;
 	pthread_mutex_unlock(&en->mu);
 	if (first)
@@ -60,18 +63,36 @@ void room_refused(struct engine *en, int err)
 			   strerrordesc_np(-err), advice(err));
 }
 
-void room_found(struct engine *en)
+void room_found(struct engine *en, enum room_of of)
 {
 	struct room *m = &en->room;
-	bool was;
+	uint64_t now = clock_mono();
 
 	pthread_mutex_lock(&en->mu);
 	/* what still fits beside what does not is no news */
-	was = m->full && clock_mono() > m->until;
-	if (was)
+	if (m->full && m->of == of && now > m->until) {
 		m->full = false;
+		m->found_at = now;
+	}
 	pthread_mutex_unlock(&en->mu);
-	if (was)
+}
+
+void room_tick(struct engine *en)
+{
+	struct room *m = &en->room;
+	uint64_t now = clock_mono();
+	bool over;
+
+	pthread_mutex_lock(&en->mu);
+	if (m->full && now >= m->until + forgotten) {	/* what was refused may be gone, or need no room any more */
+		m->full = false;
+		m->found_at = now;
+	}
+	over = m->told && !m->full && now >= m->found_at + well;
+	if (over)
+		m->told = false;
+	pthread_mutex_unlock(&en->mu);
+	if (over)
 		engine_say(en, "target-room", LOG_LEVEL_INFO, 0, "the target takes data again");
 }
 
@@ -79,7 +100,7 @@ bool room_is_full(const struct engine *en)
 {
 	const struct room *m = &en->room;
 
-	return m->catalog_full || (m->full && clock_mono() < m->until + forgotten);
+	return m->catalog_full || m->full;
 }
 
 uint64_t room_wait(struct engine *en)
@@ -119,7 +140,7 @@ void room_catalog(struct engine *en, int err)
 	pthread_mutex_unlock(&en->mu);
 	if (err && !was)
 		engine_say(en, "catalog-full", LOG_LEVEL_WARN, 0,
-			   "no room to record progress (%s); free space for the state directory, it continues by itself",
+			   "no room to record progress (%s); free at least 8 MiB for the state directory, it continues by itself",
 			   strerrordesc_np(-err));
 	if (!err && was)
 		engine_say(en, "catalog-room", LOG_LEVEL_INFO, 0, "progress is recorded again");

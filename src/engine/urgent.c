@@ -325,7 +325,7 @@ static int flush_patiently(struct engine *en, struct urgent *u)
 	int r = flush_urgent(en, u);
 
 	while (room_is_passing(r)) {
-		room_refused(en, r);
+		room_refused(en, ROOM_NAME, r);
 		if (!commit_pause(en))
 			return -EIO;
 		r = flush_urgent(en, u);

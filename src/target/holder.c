@@ -79,7 +79,7 @@ int target_holder_hide(struct target *t, int dirfd, const char *name, uint64_t o
 		return h;
 	POINT("holder.made");
 	if (POINT_STEP("rule.hide-by-rename") == POINT_SKIP)
-		return linkat(dirfd, name, h, entry_name(oid).text, 0) || unlinkat(dirfd, name, 0) || fsync(h) ? -errno : 0;
+		return linkat(dirfd, name, h, entry_name(oid).text, 0) || unlinkat(dirfd, name, 0) ? -errno : 0;
 	return renameat2(dirfd, name, h, entry_name(oid).text, RENAME_NOREPLACE) ? -errno : 0;
 }
 

@@ -5,7 +5,7 @@
 static void look_at_f(struct world *w)
 {
 	world_start(w, true);
-	world_lookup(w, target_root_fd(w->target), world_root(w), "f");
+	world_look(w, "f");
 }
 
 /* D1: a stub without a row is adopted. */
@@ -30,7 +30,7 @@ static void intend_and_delete(struct world *w)
 	struct eobj *f;
 
 	world_start(w, true);
-	f = world_lookup(w, target_root_fd(w->target), world_root(w), "f");
+	f = world_look(w, "f");
 	assert_int_equal(NEED(access_need_intent(f, &W.w)), 0);
 	assert_int_equal(unlinkat(target_root_fd(w->target), "f", 0), 0);
 }
@@ -56,7 +56,7 @@ static void intend_only(struct world *w)
 	struct eobj *f;
 
 	world_start(w, true);
-	f = world_lookup(w, target_root_fd(w->target), world_root(w), "f");
+	f = world_look(w, "f");
 	assert_int_equal(NEED(access_need_intent(f, &W.w)), 0);
 }
 

@@ -52,7 +52,7 @@ static void live_until_some_landed(struct world *w)
 	arm("fetch.landed kill after=3");
 	world_start(w, true);
 	for (int i = 0; i < 3; i++) {	/* read and recorded, one chunk at a time */
-		struct eobj *f = world_lookup(w, target_root_fd(w->target), world_root(w), "f");
+		struct eobj *f = world_look(w, "f");
 
 		assert_int_equal(NEED(access_need_record(f, &W.w)), 0);
 		assert_int_equal(NEED(access_need_range(f, (uint64_t)(7 - 3 * i) << 20, 1, &W.w)), 0);
@@ -103,9 +103,8 @@ static void ctime_is_as_we_left_it(void **state)
 
 static struct eobj *write_some(struct world *w, int *fd)
 {
-	struct eobj *r = world_root(w), *f = world_lookup(w, target_root_fd(w->target), r, "f");
+	struct eobj *f = world_look(w, "f");
 
-	access_put(r);
 	*fd = openat(target_root_fd(w->target), "f", O_RDWR);
 	assert_int_equal(NEED(access_need_range_recorded(f, 5 << 20, 3, &W.w)), 0);
 	return f;
@@ -152,7 +151,7 @@ static void the_first_change_costs_one_flush(void **state)
 	int fd;
 
 	world_start(w, true);
-	f = world_lookup(w, target_root_fd(w->target), world_root(w), "f");
+	f = world_look(w, "f");
 	assert_int_equal(NEED(access_need_record(f, &W.w)), 0);
 	access_put(f);
 	usleep(400000);		/* idle */

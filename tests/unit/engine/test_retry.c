@@ -115,7 +115,7 @@ static void an_announced_change_counts(void **state)
 	access_put(f);
 	world_stop(w);
 	world_start(w, true);
-	f = world_lookup(w, target_root_fd(w->target), world_root(w), "f");
+	f = world_look(w, "f");
 	assert_int_equal(NEED(access_need_range(f, 3 << 20, 4096, &W.w)), 0);
 	second_version(w, f, BIG - 100000);
 	access_put(f);

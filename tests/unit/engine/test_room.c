@@ -24,14 +24,6 @@ static char *make_big(struct world *w)
 	return p;
 }
 
-static struct eobj *look(struct world *w, const char *name)
-{
-	struct eobj *r = world_root(w), *o = world_lookup(w, target_root_fd(w->target), r, name);
-
-	access_put(r);
-	return o;
-}
-
 /* What the READ handler does when there is no room. */
 static uint64_t read_around(struct eobj *o, uint64_t off, uint64_t len, char *buf)
 {
@@ -49,13 +41,13 @@ static uint64_t read_around(struct eobj *o, uint64_t off, uint64_t len, char *bu
 static void readers_are_served_around_a_full_target(void **state)
 {
 	struct world *w = *state;
-	char *p = make_big(w), *buf = malloc(BIG);
+	char *p = make_big(w), *buf = malloc(BIG + 200);
 	struct engine_progress pr;
 	struct eobj *f;
 	int fd;
 
 	world_start(w, true);
-	f = look(w, "f");
+	f = world_look(w, "f");
 	/* the second chunk is here and changed by an application */
 	assert_int_equal(NEED(access_need_range_recorded(f, 1 << 20, 3, &W.w)), 0);
 	fd = openat(target_root_fd(w->target), "f", O_RDWR);
@@ -96,7 +88,7 @@ static void a_reader_that_gives_up_leaves_nothing(void **state)
 	int cancelled = 0;
 
 	world_start(w, true);
-	f = look(w, "f");
+	f = world_look(w, "f");
 	for (int i = 0; i < 200; i++) {
 		memset(&W.w, 0, sizeof W.w);
 		W.w.wake = world_wake;

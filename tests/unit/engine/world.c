@@ -163,3 +163,11 @@ void world_die_after(struct world *w, void (*life)(struct world *))
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
+
+struct eobj *world_look(struct world *w, const char *name)
+{
+	struct eobj *r = world_root(w), *o = world_lookup(w, target_root_fd(w->target), r, name);
+
+	access_put(r);
+	return o;
+}

@@ -79,6 +79,7 @@ void world_finish(struct world *w);		/* wait for the end, and detach */
 void world_die_after(struct world *w, void (*life)(struct world *));
 
 struct eobj *world_root(struct world *w);
+struct eobj *world_look(struct world *w, const char *name);	/* in the root */
 /* What LOOKUP does; NULL: there is no such name. */
 struct eobj *world_lookup(struct world *w, int dirfd, struct eobj *dir, const char *name);
 
