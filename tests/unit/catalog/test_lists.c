@@ -2,6 +2,8 @@
 /* Work lists, ranges, reasons, events, small values, oids. */
 #include "help.h"
 
+#include "base/point.h"
+
 /* Objects of every state and type, priorities that differ, added out of order. */
 static void fill(struct help *h)
 {
@@ -357,6 +359,34 @@ static void test_oids(void **state)
 	catalog_rollback(h->c);
 }
 
+/* What is given out twice when nothing is recorded in between: 0 with the rule (D1), what is reserved without it. */
+static unsigned given_twice(struct help *h, const char *points)
+{
+	uint64_t before = 0, after = 0;
+	struct err e = { 0 };
+
+	assert_int_equal(point_set(points, &e), 0);
+	assert_int_equal(catalog_reserve_oids(h->c, 100, &before), 0);
+	assert_true(catalog_next_oid(h->c) == before + 100);
+	help_reopen(h);
+	assert_int_equal(catalog_reserve_oids(h->c, 100, &after), 0);
+	point_set("", &e);
+	return after < before + 100 ? (unsigned)(before + 100 - after) : 0;
+}
+
+static void test_oids_ahead(void **state)
+{
+	struct help *h = *state;
+	struct catalog_row row;
+
+	assert_int_equal(given_twice(h, ""), 0);
+	assert_int_equal(given_twice(h, "rule.oids-ahead skip"), 100);
+	help_row(&row, 5000, 1, "the last that is recorded");
+	help_add(h, &row);
+	assert_int_equal(given_twice(h, "rule.oids-ahead skip"), 100);
+	assert_int_equal(catalog_next_oid(h->c), 5101);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, help_setup, help_teardown)
 
 int main(void)
@@ -364,6 +394,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_lists), T(test_lists_follow), T(test_plans), T(test_ranges), T(test_ranges_model),
 		T(test_reasons), T(test_events), T(test_meta), T(test_oids),
+		T(test_oids_ahead),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
