@@ -5,6 +5,7 @@ What can be asked about a migration: report, verify, retry, check-state; while i
 import errno
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from lib import sysx, trees
 from lib.env import Background, check, program, timed
 
 _FINAL = ("done", "stopped", "error")
+_MANY = 25
 
 
 class Answer:
@@ -26,7 +28,7 @@ class Answer:
         self.stderr = done.stderr.decode(errors="replace")
         self.events = [json.loads(line) for line in done.stdout.splitlines()]
         if not quiet:
-            e.say("dmm %s %s: %d %s" % (verb, " ".join(args), self.code, self.stderr.strip()[:200]))
+            e.say("dmm %s %s: %d %s" % (verb, " ".join(map(str, args)), self.code, self.stderr.strip()[:200]))
         check(self.code == expect, "dmm", verb, *args, "exit code", self.code, "instead of", expect, self.stderr, self.events[-3:])
         check(all({"event", "time", "seconds"} <= set(o) for o in self.events), "an event without the common fields:", self.events)
         finals = [o["event"] for o in self.events if o["event"] in _FINAL]
@@ -65,6 +67,17 @@ def _sums(ledger):
     check(sum(ledger["states"][s]["bytes"] for s in _STATES) == ledger["found_bytes"], "bytes do not add up:", ledger)
 
 
+def _report_when(e, condition, within=15):
+    """What happens is recorded a moment later, in a group."""
+    end = time.monotonic() + within
+    while True:
+        answer = Answer(e, "report", quiet=True)
+        if condition(answer):
+            return answer
+        check(time.monotonic() < end, "the report does not come to this:", answer.events)
+        time.sleep(0.2)
+
+
 def _tree(e):
     """Some files for every fate."""
     count = 0
@@ -97,7 +110,12 @@ def _set_faults(run, path, rules):
 
 def report_ledger(e):
     """Everything an application can do to what has not arrived, and the report on it: live, at rest, and after the end."""
-    objects = _tree(e)
+    objects = _tree(e) + 1 + _MANY
+    os.mkdir(e.source_dir + "/many")
+    many = ["many/%02d \\xe9\\x0a" % i for i in range(_MANY)]		# as reports spell them
+    for i in range(_MANY):
+        with open(os.fsencode(e.source_dir) + b"/many/%02d \xe9\n" % i, "wb") as f:
+            f.write(b"something")	# what is empty is here at once
     e.serve()
     run = e.run(hold=True)
     run.mounted()
@@ -107,13 +125,14 @@ def report_ledger(e):
         with open(e.path("over", "over%d" % i), "wb") as f:
             f.write(b"an application was here first")
         os.unlink(e.path("dead", "dead%d" % i))
+    for i in range(_MANY):
+        os.unlink(os.fsencode(e.target) + b"/many/%02d \xe9\n" % i)
     with open(e.path("shade", "late"), "wb") as f:
         f.write(b"of an application")
     with open(e.source_dir + "/shade/late", "wb") as f:		# after the lookup, before the listing
         f.write(b"of the source")
-    time.sleep(1)
-    answer = Answer(e, "report")
-    check(answer.names("deleted") == ["dead/dead0", "dead/dead1"], answer.events)
+    answer = _report_when(e, lambda a: len(a.names("deleted")) == 2 + _MANY)
+    check(answer.names("deleted") == ["dead/dead0", "dead/dead1"] + many, answer.events)
     _sums(answer.one("ledger"))
     run.release_background()
     final = run.finish()
@@ -125,16 +144,49 @@ def report_ledger(e):
     check(ledger["waiting_objects"] == 0 and _objects(ledger, "found", "cleaning", "quarantined") == 0, ledger)
     check(ledger["found_objects"] == objects + 1 == final["ledger"]["found"], objects, ledger, final)
     check(after.names("overwritten") == ["over/over0", "over/over1"], after.events)
-    check(after.names("deleted") == ["dead/dead0", "dead/dead1"], after.events)
+    check(after.names("deleted") == ["dead/dead0", "dead/dead1"] + many, after.events)
     check(after.names("shadowed") == ["shade/late"], after.events)
     with open(e.path("shade", "late"), "rb") as f:
         check(f.read() == b"of an application", "the shadowed name shows the source's bytes")
-    check("The ledger balances" in text(e, "report", e.state), "the text says nothing of the balance")
+    shown = text(e, "report", e.state)
+    check("The ledger balances" in shown and all("  %s\n" % name in shown for name in many), "the text is not complete")
+    _bounded_on_a_terminal(e, many)
+
+
+def _bounded_on_a_terminal(e, many):
+    shown = _terminal(e, "report", e.state)
+    e.say("on a terminal:\n" + shown)
+    there = sum("  %s\n" % name in shown for name in many)
+    check(10 < there < _MANY and "... and %d more (--json lists all)\n" % (_MANY + 2 - 20) in shown, "not bounded: %d names" % there)
+    check("The ledger balances" in shown.splitlines()[-1], "the last line is another")
+
+
+def _terminal(e, *argv):
+    """What stands on a terminal."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen([program(), *argv], stdin=slave, stdout=slave, stderr=slave, env=dict(os.environ, TERM="xterm", LC_ALL="C.UTF-8"),
+                               preexec_fn=sysx.die_with_parent)
+    os.close(slave)
+    out = b""
+    while True:
+        try:
+            piece = os.read(master, 65536)
+        except OSError:
+            break
+        if not piece:
+            break
+        out += piece
+    os.close(master)
+    check(process.wait(60) == 0, "exit code", process.returncode, out)
+    return out.decode().replace("\r\n", "\n")
 
 
 def retry_and_give_up(e):
     """An unreadable file is put aside and everything else arrives; then it is retried, another is given up, and the migration ends."""
     _tree(e)
+    os.mkdir(e.source_dir + "/odd")
+    with open(os.fsencode(e.source_dir) + b"/odd/bad \xe9\n*", "wb") as f:
+        f.write(b"an odd name")
     e.serve()
     faults = _faults(e, "read name=bad* err=EACCES")
     run = e.run(faults="@" + faults)
@@ -146,29 +198,33 @@ def retry_and_give_up(e):
         check(False, "a quarantined file can be read")
     except OSError as error:
         e.say("reading it says", error)
-    bad = ["bad/bad%d" % i for i in range(4)]
+    odd = "odd/bad \\xe9\\x0a*"		# as reports spell it
+    bad = ["bad/bad%d" % i for i in range(4)] + [odd]
     answer = Answer(e, "report")
     check(answer.names("quarantined") == bad, answer.events)
     for o in answer.all("object"):
         check(o["errno"] == "EACCES" and o["reason"], o)
-    check(answer.one("ledger")["waiting_objects"] == 4, answer.one("ledger"))
+    check(answer.one("ledger")["waiting_objects"] == 5, answer.one("ledger"))
     shown = text(e, "retry", e.state, expect=2)
     check(all(name in shown for name in bad) and "--all" in shown, "the choice is not shown:", shown)
     _still_bad(e, bad)
+    by_bytes = Answer(e, "retry", b"./odd/bad \xe9\n*")
+    check([o["path"] for o in by_bytes.all("retried")] == [odd], by_bytes.events)
+    _report_when(e, lambda a: a.names("quarantined") == bad)
     _set_faults(run, faults, "")
     again = Answer(e, "retry", "bad/bad0")
     check([o["path"] for o in again.all("retried")] == ["bad/bad0"], again.events)
-    end = time.monotonic() + 20
-    while Answer(e, "report").names("quarantined") != bad[1:] or not _readable(e.path("bad", "bad0")):
-        check(time.monotonic() < end, "bad/bad0 does not arrive")
-        time.sleep(0.5)
+    _report_when(e, lambda a: a.names("quarantined") == bad[1:] and _readable(e.path("bad", "bad0")))
+    again = Answer(e, "retry", odd)
+    check([o["path"] for o in again.all("retried")] == [odd], again.events)
+    _report_when(e, lambda a: a.names("quarantined") == bad[1:4])
     missed = Answer(e, "retry", "keep/keep0", "bad/no such name", expect=5)
     check(len(missed.all("no-match")) == 2 and not missed.all("retried"), missed.events)
     up = Answer(e, "retry", "--give-up", "*bad1")
     check([o["path"] for o in up.all("given-up")] == ["bad/bad1"], up.events)
     check(not os.path.lexists(e.path("bad", "bad1")), "the name of a file that was given up is still there")
     rest = Answer(e, "retry", "--all")
-    check(sorted(o["path"] for o in rest.all("retried")) == bad[2:], rest.events)
+    check(sorted(o["path"] for o in rest.all("retried")) == bad[2:4], rest.events)
     final = run.process.wait(60)
     check(final == 0, "exit code", final)
     after = Answer(e, "report")
@@ -185,10 +241,7 @@ def retry_and_give_up(e):
 def _still_bad(e, bad):
     """While the fault lasts a retry puts it aside again."""
     Answer(e, "retry", "--all")
-    end = time.monotonic() + 20
-    while Answer(e, "report").names("quarantined") != bad:
-        check(time.monotonic() < end, "not quarantined again")
-        time.sleep(0.5)
+    _report_when(e, lambda a: a.names("quarantined") == bad)
 
 
 def _readable(path):
@@ -219,6 +272,8 @@ def verify_verb(e):
     after = Answer(e, "verify").one("verified")
     check(after["files"]["same"] >= 19 and not after["files"]["waiting"] and after["done_bytes"] == after["total_bytes"], after)
     _stopped_and_continued(e)
+    shown = _terminal(e, "verify", e.state, "--restart", "--rate", "30M")
+    check("\r\x1b[K" in shown and "No damage found.\n" in shown, "progress on a terminal:", shown)
     with open(e.path("keep", "keep1"), "ab") as f:
         f.write(b"more")
     os.unlink(e.path("keep", "keep2"))
