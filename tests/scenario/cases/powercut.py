@@ -78,13 +78,16 @@ class Life:
         os.chmod(self.target, 0o755)
         sysx.syncfs(self.disk.path)
         self.log = self.disk.dir + "/log"	# not on the disk that is cut
-        self.cuts = []		# (Cut, log position before, after, seconds after the mount)
+        self.cuts = []		# (Cut, log position before, after, seconds after the start)
         self.runs = []
 
-    def start(self, faults=None, points=None):
-        rules = self.points if points is None else points
-        run = self.e.run(*OPTIONS, target=self.target, state=self.state, faults=faults, env={"DMM_POINTS": rules} if rules else {})
+    def _launch(self, faults=None):
+        run = self.e.run(*OPTIONS, target=self.target, state=self.state, faults=faults, env={"DMM_POINTS": self.points})
         self.runs.append(run)
+        return run
+
+    def start(self, faults=None):
+        run = self._launch(faults)
         try:
             run.mounted()
         except dmm.Unexpected:
@@ -95,8 +98,10 @@ class Life:
     def _kill(self, run):
         """The worker is gone when this returns, and the lock on the target with it."""
         if run.process.poll() is None:
-            if run.find("starting"):
+            try:
                 run.kill_worker()	# first: it would stop cleanly when its display dies
+            except (dmm.Unexpected, ProcessLookupError):
+                pass			# it has ended by itself
             run.abandon()
         end = time.monotonic() + 20
         while any(work.start_time(s["pid"]) and work.alive(s["pid"], work.start_time(s["pid"])) for s in run.all("starting")):
@@ -106,19 +111,26 @@ class Life:
     # -- before
 
     def live(self, count):
-        run = self.start(_SLOW)
+        began = time.monotonic()
+        moments = sorted(self.random.uniform(0.02, _LIFE) if self.random.random() < 0.9 else self.random.uniform(0, 0.1)
+                         for _ in range(count))
+        run = self._launch(_SLOW)
         with load.Load(self.e.source_dir, self.target, self.log, self.seed, players=2, sync=0.5) as players:
-            players.start()
-            began = time.monotonic()
-            for moment in sorted(self.random.uniform(0.02, _LIFE) for _ in range(count)):
+            playing = False
+            for moment in moments:
+                if moment > 0.1 and not playing:
+                    run.mounted()
+                    players.start()
+                    playing = True
                 time.sleep(max(0, began + moment - time.monotonic()))
                 players.check()
                 before = players.log.position()
                 cut = self.disk.cut()
                 self.cuts.append((cut, before, players.log.position(), time.monotonic() - began))
             self._kill(run)
-            players.park()
-            players.stop()
+            if playing:
+                players.park()
+                players.stop()
             self.operations = players.count
         self.disk.stop()
 
@@ -194,7 +206,7 @@ class Life:
             return []		# the power went before there was one
         done = subprocess.run([env.program(), "check-state", self.state], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               timeout=60)
-        if not done.returncode:
+        if not done.returncode or b"there is no catalog" in done.stdout:	# it was being made
             return []
         return ["check-state %s, exit code %d:\n%s" % (when, done.returncode, done.stdout.decode(errors="replace")[-1500:])]
 
@@ -222,7 +234,7 @@ def _source(e):
 
 def _told(life, number, wrong):
     cut, before, after, seconds = life.cuts[number]
-    return "%s%s, seed %d, cut %d (%.2f s after the mount, log %d to %d):\n%s" % (
+    return "%s%s, seed %d, cut %d (%.2f s after the start, log %d to %d):\n%s" % (
         life.disk.kind, " forgetful" if life.disk.forgetful else "", life.seed, number, seconds, before, after, "\n".join(wrong))
 
 
