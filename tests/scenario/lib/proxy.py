@@ -5,7 +5,7 @@ Between client and NFS server: counts what really crosses the wire.
 A TCP proxy that follows the record marking of ONC RPC (RFC 5531 §11) and
 counts calls by procedure (NFSv3, RFC 1813) or by the decisive operation of a
 compound (NFSv4.0, RFC 7530), and bytes of the server's answers.  The product's own counters
-are not asked.
+are not asked.  It can also be a bad link: see cut(), refuse and mangle.
 """
 import collections
 import socket
@@ -28,6 +28,11 @@ class Proxy:
         self._calls = collections.Counter()
         self._bytes = 0
         self._sockets = set()
+        self.connections = 0
+        self.refuse = False		# close new connections at once
+        # For connections that are made from now on: function(reply with its record mark, a bytearray) -> bytes to
+        # send instead, or None: a part of it is sent and the connection cut.
+        self.mangle = None
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -47,18 +52,35 @@ class Proxy:
             self._calls.clear()
             self._bytes = 0
 
+    def cut(self):
+        """All connections, now, wherever they are in their messages."""
+        with self._lock:
+            gone, self._sockets = self._sockets, set()
+        for s in gone:
+            _shut(s)
+
     def _accept(self):
         while True:
             try:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._server))
+                self.connections += 1
+                if self.refuse:
+                    client.close()
+                    continue
             except OSError:
                 return
+            try:
+                server = socket.create_connection(("127.0.0.1", self._server))
+            except OSError:		# no server now
+                client.close()
+                continue
             for s in (client, server):
                 s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._sockets.add(s)
+            with self._lock:
+                self._sockets |= {client, server}
             threading.Thread(target=self._up, args=(client, server), daemon=True).start()
-            threading.Thread(target=self._down, args=(server, client), daemon=True).start()
+            down = self._down_mangled if self.mangle else self._down
+            threading.Thread(target=down, args=(server, client), daemon=True).start()
 
     def _up(self, client, server):
         pending = bytearray()
@@ -84,6 +106,27 @@ class Proxy:
                 with self._lock:
                     self._bytes += len(data)
                 client.sendall(data)
+        except OSError:
+            pass
+        _shut(client, server)
+
+    def _down_mangled(self, server, client):
+        pending = bytearray()
+        try:
+            while data := server.recv(1 << 20):
+                with self._lock:
+                    self._bytes += len(data)
+                pending += data
+                while len(pending) >= 4:
+                    size = 4 + (struct.unpack_from(">I", pending)[0] & 0x7fffffff)
+                    if len(pending) < size:
+                        break
+                    reply, pending = pending[:size], pending[size:]
+                    mangled = self.mangle(reply)
+                    if mangled is None:
+                        client.sendall(reply[:len(reply) * 2 // 3])
+                        raise OSError("cut")
+                    client.sendall(mangled)
         except OSError:
             pass
         _shut(client, server)
