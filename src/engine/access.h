@@ -82,6 +82,12 @@ bool access_content_recorded(struct eobj *o);
 /* The name is decided (a name that shows a torn stub, target_is_torn(), is not decided: treat it like ENOENT): it exists on the target now if the source has it and nobody claimed it
  * before; otherwise it does not.  For LOOKUP (after ENOENT on the target) and before creating. */
 int access_need_name(struct eobj *dir, const char *name, struct access_wait *w);
+/*
+ * Before a name of o is removed or moved: when the source has several names of o, this one is claimed if it is one of them (D3a).  An earlier worker
+ * may have linked it and been killed before its row was recorded; then nothing else would, and listing would bring it back.
+ * access_need_record(o) after it waits for the row.
+ */
+int access_need_claim(struct eobj *dir, const char *name, struct eobj *o, struct access_wait *w);
 /* Is the directory listed (a negative answer is then final and may be cached)? */
 bool access_listed(struct eobj *dir);
 /* All names of the directory are on the target: READDIR, RMDIR, rename over it. */

@@ -372,6 +372,23 @@ static bool being_admitted(const struct engine *en, uint64_t parent, const char 
 	return false;
 }
 
+static bool claimed_in(const struct engine *en, uint64_t parent)
+{
+	for (const struct claim *c = en->claims; c; c = c->next)
+		if (c->parent == parent)
+			return true;
+	return false;
+}
+
+void admit_close(struct engine *en, struct eobj *dir, bool closed)
+{
+	pthread_mutex_lock(&en->mu);
+	dir->names_closed = closed;
+	while (closed && claimed_in(en, dir->oid))
+		pthread_cond_wait(&en->claim_cond, &en->mu);
+	pthread_mutex_unlock(&en->mu);
+}
+
 static bool claim(struct engine *en, struct eobj *dir, struct claim *c, bool *maybe_rows)
 {
 	bool known;
@@ -379,7 +396,8 @@ static bool claim(struct engine *en, struct eobj *dir, struct claim *c, bool *ma
 	pthread_mutex_lock(&en->mu);
 	while (being_admitted(en, c->parent, c->name, c->len))
 		pthread_cond_wait(&en->claim_cond, &en->mu);
-	known = record_find_name(en, c->parent, c->name, c->len);
+	/* a listing that has ended was the decision: nobody would look for a row that a kill prevents */
+	known = is_here(dir) || dir->names_closed || record_find_name(en, c->parent, c->name, c->len);
 	if (!known) {
 		c->next = en->claims;
 		en->claims = c;

@@ -246,7 +246,8 @@ void commit_clean(struct engine *en, struct eobj *o)
 	pthread_mutex_lock(&en->mu);
 	if (o == en->root && is_recorded(o) && !is_clean(o))
 		root = true;		/* its mark stays until the very end */
-	wait_for_names = !is_recorded(o) || is_clean(o) || root || o->mark_gone ||
+	/* with the mark goes what tells that one of its names is not recorded yet */
+	wait_for_names = !is_recorded(o) || is_clean(o) || root || o->mark_gone || o->pending_rows ||
 			 (eobj_has_links(o) && o->names_claimed < o->promise.nlink && !en->links_swept);
 	pthread_mutex_unlock(&en->mu);
 	if (root)

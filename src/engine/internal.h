@@ -125,6 +125,7 @@ struct eobj {
 
 	/* directories */
 	bool listing;
+	bool names_closed;		/* the listing has decided all names */
 	bool maybe_rows;		/* the catalog may know names in it */
 	bool demanded;			/* somebody waits for the listing */
 	bool old_life;			/* an earlier worker may have left torn stubs in it */
@@ -328,6 +329,8 @@ int admit_unreadable(struct engine *en, struct eobj *dir, int dirfd, const char 
 		     const struct source_attr *a, int err);
 uint8_t admit_row_type(enum source_type t);	/* enum catalog_type */
 void admit_target_attr(const struct source_attr *a, const char *link, struct target_attr *t);
+/* Every name of the source has been admitted: no lookup adds one any more; waits for those that are at it. */
+void admit_close(struct engine *en, struct eobj *dir, bool closed);
 /* After a listing: remove torn stubs of an earlier life that the source does not name any more. */
 int admit_sweep(struct engine *en, struct eobj *dir, int dirfd);
 

@@ -153,8 +153,11 @@ static void finished(struct list_op *op)
 	struct wakes k;
 
 	POINT("list.all-admitted");
+	admit_close(en, op->dir, true);
 	if (!r)
 		r = put_times_back(op);
+	if (r)
+		admit_close(en, op->dir, false);
 	if (room_is_passing(r)) {
 		no_room(op, r);
 		return;
@@ -167,10 +170,12 @@ static void finished(struct list_op *op)
 	}
 	POINT("list.finished");
 	room_found(en, ROOM_NAME);
-	record_queue(en, RECORD_LISTED, op->dir);
 	wakes_init(&k);
 	pthread_mutex_lock(&en->mu);
 	eobj_reach(op->dir, STAGE_HERE);
+	pthread_mutex_unlock(&en->mu);
+	record_queue(en, RECORD_LISTED, op->dir);
+	pthread_mutex_lock(&en->mu);
 	wait_collect(op->dir, &k);
 	pthread_mutex_unlock(&en->mu);
 	wakes_fire(&k);

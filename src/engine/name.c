@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/point.h"
 #include "internal.h"
 
 static const uint64_t negative_life = 5 * CLOCK_SEC, full_pause = CLOCK_SEC;
@@ -237,7 +238,7 @@ static struct name_op *new_op(struct engine *en, struct eobj *dir, const char *n
 /* Decided without the source? mu held. */
 static bool decided(struct engine *en, struct eobj *dir, const char *name, size_t len)
 {
-	return is_here(dir) || record_find_name(en, dir->oid, name, len) ||
+	return is_here(dir) || dir->names_closed || record_find_name(en, dir->oid, name, len) ||
 	       known_negative(en, dir->oid, name, len);
 }
 
@@ -282,4 +283,16 @@ int name_need(struct eobj *dir, const char *name, struct access_wait *w)
 	if (fresh)
 		start(op);
 	return ACCESS_PARKED;
+}
+
+int access_need_claim(struct eobj *dir, const char *name, struct eobj *o, struct access_wait *w)
+{
+	bool links;
+
+	if (!dir || !o)
+		return 0;
+	pthread_mutex_lock(&o->en->mu);
+	links = eobj_has_links(o);
+	pthread_mutex_unlock(&o->en->mu);
+	return links && POINT_STEP("rule.claim-links") != POINT_SKIP ? name_need(dir, name, w) : 0;
 }

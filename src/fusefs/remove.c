@@ -33,8 +33,10 @@ int remove_open(struct request *r, unsigned slot, struct eobj *dir, int pfd, con
 	rc = target_handle_of(v->fd, &v->handle);
 	if (!rc)
 		rc = attr_object_of(r, slot, dir, name, v->fd, &v->handle);
-	if (!rc)
+	if (!rc) {
 		v->o = r->obj[slot];
+		rc = access_need_claim(dir, name, v->o, &r->wait);
+	}
 	return rc;
 }
 
