@@ -35,6 +35,10 @@ static void conclusion(const struct retry *r)
 {
 	double good = r->objects - r->refused > 0 ? r->objects - r->refused : 0;
 
+	if (!r->objects && !r->refused) {
+		printf("nothing is quarantined\n");
+		return;
+	}
 	printf(r->give_up ? "%.0f given up" : "%.0f in work again", good);
 	printf(r->refused > 0 ? ", %.0f not; the reasons are above\n" : "\n", r->refused);
 }
