@@ -67,9 +67,11 @@ static void progress(struct verify *v, json_t *o)
 static void finding(struct verify *v, json_t *o)
 {
 	char *path = names_text(view_string(o, "path", "")), *text = names_text(view_string(o, "text", ""));
+	char *verdict = names_text(view_string(o, "verdict", "?"));
 
 	clear_line(v);
-	printf("  %-14s %s: %s\n", view_string(o, "verdict", "?"), path ? path : "?", text ? text : "");
+	printf("  %-14s %s: %s\n", verdict ? verdict : "?", path ? path : "?", text ? text : "");
+	free(verdict);
 	free(path);
 	free(text);
 }
