@@ -501,3 +501,37 @@ def _scribble(e, run):
                     f.write(b"scribble") if what == "truncate" else f.read()
         except FileNotFoundError:
             pass
+
+
+def retry_refused(e):
+    """What an application has changed is not mixed with another version: refused, and given up under a name that says so."""
+    os.mkdir(e.source_dir + "/d")
+    for name in ("big", "other"):
+        with open("%s/d/%s" % (e.source_dir, name), "wb") as f:
+            f.write(os.urandom(32 << 20))
+    e.serve()
+    faults = _faults(e, "")
+    run = e.run("--whole-file-limit", "64K", hold=True, faults="@" + faults)
+    run.mounted()
+    mine = os.urandom(2 << 20)
+    with open(e.path("d", "big"), "r+b", buffering=0) as f:
+        f.write(mine)
+        os.fsync(f.fileno())
+    _set_faults(run, faults, "read name=big err=EACCES")
+    run.release_background()
+    run.wait_for("errors-left", 60)
+    _set_faults(run, faults, "")
+    refused = Answer(e, "retry", "d/big", expect=5).one("refused")
+    check(refused["errno"] == "EBUSY" and "give" in refused["text"], refused)
+    check(Answer(e, "report").names("quarantined") == ["d/big"], "after a refusal")
+    given = Answer(e, "retry", "d/big", "--give-up").one("given-up")
+    e.say(given["text"])
+    check(run.process.wait(60) == 0, "exit code", run.process.returncode)
+    check(sorted(os.listdir(e.path("d"))) == ["big.dmm-incomplete", "other"], os.listdir(e.path("d")))
+    with open(e.path("d", "big.dmm-incomplete"), "rb") as f:
+        check(f.read(len(mine)) == mine, "the application's bytes are lost")
+    after = Answer(e, "report")
+    check(after.names("failed") == ["d/big"] and after.one("ledger")["balanced"], after.events)
+    check("d/big" in text(e, "report", e.state), "the text does not name it")
+    Answer(e, "check-state")
+    Answer(e, "verify")
