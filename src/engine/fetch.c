@@ -485,8 +485,8 @@ static void fetch_failed(struct fetch *f, int err)
 		f->again.run = run_again;
 		deferred_add(en, &f->again, stale_pause(f->stale));
 	} else {
-		engine_quarantine(f->o, err, "it cannot be read from the source: %s",
-				  strerrordesc_np(-err));
+		engine_quarantine(f->o, err, "%s: %s", err == -EISDIR ? "it is a directory on the source now"
+				  : "it cannot be read from the source", strerrordesc_np(-err));
 		fetch_free(f);
 	}
 }

@@ -206,7 +206,8 @@ static void decide(struct list_op *op)
 		fhcache_drop(op->en->fhs, op->dir->oid);
 		again(op, stale_pause(op->stale));
 	} else {
-		engine_quarantine(op->dir, err, "it cannot be listed: %s", strerrordesc_np(-err));
+		engine_quarantine(op->dir, err, "%s: %s", err == -ENOTDIR ? "it is no directory on the source any more"
+				  : "it cannot be listed", strerrordesc_np(-err));
 		end(op);
 	}
 }

@@ -12,7 +12,7 @@
  * stub and directory flushed, then step 3.
  *
  * Two versions are never mixed: an object whose content an application has changed is refused.  Mode and owner stay as
- * they are on the target, where an application may have set them.
+ * they are on the target, where an application may have set them, unless the object was replaced by another one.
  *
  * These run in the caller's thread and block; one at a time.
  */
@@ -351,6 +351,24 @@ static int take_up_new(struct retry *t)
 
 /* ---- accepting ---- */
 
+/* Another object stands under the name: then mode and owner are new, too. */
+static bool is_replaced(const struct retry *t)
+{
+	return t->attr.fileid != t->row.fileid || t->attr.fsid != t->row.fsid;
+}
+
+static int dress_anew(struct retry *t)
+{
+	_cleanup_close_ int fd = target_open_handle(t->en->target, &t->o->th, O_PATH);
+	struct target_attr ta;
+	int r = fd < 0 ? fd : 0;
+
+	admit_target_attr(&t->attr, NULL, &ta);
+	if (!r)
+		r = target_stub_redo(t->en->target, fd, &ta);
+	return failed(t, r, "its stub cannot be given the new attributes");
+}
+
 /* The same stub, emptied, for another version. */
 static int reset_file(struct retry *t)
 {
@@ -372,6 +390,8 @@ static int reset_file(struct retry *t)
 	POINT("retry.emptied");
 	if (!r && ftruncate(fd, (off_t)t->attr.size))
 		r = -errno;
+	if (!r && is_replaced(t))
+		r = dress_anew(t);
 	if (!r && futimens(fd, ts))
 		r = -errno;
 	if (!r)
@@ -405,8 +425,10 @@ static int accept_file(struct retry *t)
 
 static int accept_directory(struct retry *t)
 {
-	int r = record(t, &t->o->th);
+	int r = is_replaced(t) ? dress_anew(t) : 0;
 
+	if (!r)
+		r = record(t, &t->o->th);
 	return r ? r : take_up(t);
 }
 
