@@ -43,6 +43,7 @@ class Migration:
         self.random = random.Random(seed)
         self.load = load.Load(self.source, self.target, "%s/log-%s" % (e.work, name), seed, PLAYERS, weights=weights)
         self.playing = False
+        self.broken = ""		# rules that are switched off in every run
         self.again = None		# options of dmm retry
         self.failed = 0			# what the ledger must say
         self.incomplete = None		# what was left to the user
@@ -52,8 +53,9 @@ class Migration:
     def start(self, points=None, wait=True, **more):
         """One run of the program; with wait, until it is mounted or has ended: True when it is mounted."""
         extra = dict(more.pop("env", None) or {})
-        if points:
-            extra["DMM_POINTS"] = points
+        rules = "; ".join(filter(None, (points, self.broken)))
+        if rules:
+            extra["DMM_POINTS"] = rules
         source = "file://" + self.source if self.source != self.e.source_dir else None
         self.run = self.e.run(*OPTIONS, source=source, target=self.target, state=self.state, env=extra, **more)
         self.runs.append(self.run)
@@ -149,13 +151,19 @@ class Migration:
         if violations:
             raise Failed("%s (seed %d): %d violations\n%s" % (self.name, self.seed, len(violations), "\n".join(violations)))
         check_state(self.state)
-        del self.e.states[self.state]
 
     def close(self):
-        """After a success: nothing more is to be reported of it."""
+        """After a success: nothing more is to be reported of it, and its state has been checked."""
         self.load.close()
+        self.e.states.pop(self.state, None)
         for run in self.runs:
             self.e.runs.remove(run)
+
+    def abandon(self):
+        """A run with something switched off proves nothing about its end."""
+        for run in self.runs:
+            run.abandon()
+        self.close()
 
     def story(self):
         return "\n".join(run.report(12) for run in self.runs)
@@ -465,12 +473,12 @@ def random_kills(e):
     e.say("%d kills in %d migrations, %d operations" % (kills, rounds, operations))
 
 
-def _round(m, kills):
+def _round(m, kills, hold=False):
     """Up to so many kills of one migration; how many it were."""
     killed = 0
     while killed < kills:
         lost = m.load.lost
-        if m.start(faults="read delay=%dms; readdir delay=40ms" % m.random.choice((10, 60, 200))):
+        if m.start(hold=hold, faults="read delay=%dms; readdir delay=40ms" % m.random.choice((10, 60, 200))):
             m.play()
             time.sleep(m.random.choice((0.02, 0.3, 0.8)) * m.random.random())
         if m.run.find("finished") or not m.kill():
@@ -480,3 +488,33 @@ def _round(m, kills):
         m.park()
     m.finish()
     return killed
+
+
+# ---- controls ----
+
+# What is switched off, and what the load does often.
+_CONTROLS = (("rule.content-recorded skip", {"overwrite": 60}),
+             ("truncate.limit skip", dict.fromkeys(load.OPERATIONS, 0) | {"truncate": 1}),
+             ("rule.change-waits skip", {"unlink": 20, "rename": 20, "chmod": 20, "utime": 20}),
+             ("rule.times-back skip", {}))
+
+
+def kill_control(e):
+    """With a rule switched off the same kills must be noticed: else random_kills proves nothing."""
+    load.make_tree(e.source_dir, e.seed, PLAYERS, outside=_outside(e))
+    e.serve()
+    for number, (rule, weights) in enumerate(_CONTROLS):
+        for attempt in range(40):
+            m = Migration(e, "control-%d-%d" % (number, attempt), e.random.randrange(1 << 32), weights)
+            m.broken = rule
+            text = None
+            try:
+                _round(m, 3, hold=True)
+            except (Failed, Unexpected, load.Violation) as error:
+                text = str(error)
+            m.load.close()
+            m.abandon()
+            if text:
+                break
+        check(text, "not noticed in 40 migrations with 3 kills each:", rule)
+        e.say("%-28s noticed in migration %d: %s" % (rule, attempt + 1, " ".join(text.split())[:160]))

@@ -30,10 +30,10 @@ class Died(Exception):
     """The mount died under an operation; settle() after the restart."""
 
 
-# operation, weight
-_OPERATIONS = (("overwrite", 14), ("append", 6), ("rewrite", 5), ("truncate", 8), ("punch", 4), ("allocate", 3), ("copy", 4), ("create", 7), ("mkdir", 3),
-               ("symlink", 2), ("link", 4), ("unlink", 6), ("rmdir", 3), ("rename", 7), ("rename_over", 5), ("rename_directory", 3), ("exchange", 2),
-               ("chmod", 4), ("chown", 4), ("utime", 5), ("read", 12), ("stat", 8), ("list", 4), ("sync", 4), ("refused", 3))
+# operation: weight
+OPERATIONS = {"overwrite": 14, "append": 6, "rewrite": 5, "truncate": 8, "punch": 4, "allocate": 3, "copy": 4, "create": 7,
+              "mkdir": 3, "symlink": 2, "link": 4, "unlink": 6, "rmdir": 3, "rename": 7, "rename_over": 5, "rename_directory": 3,
+              "exchange": 2, "chmod": 4, "chown": 4, "utime": 5, "read": 12, "stat": 8, "list": 4, "sync": 4, "refused": 3}
 
 
 class Player:
@@ -43,7 +43,7 @@ class Player:
         self.number = number
         self.random = random.Random(seed)
         self.sync = sync	# how often a change is followed by an fsync
-        weights = dict(_OPERATIONS, **(weights or {}))
+        weights = dict(OPERATIONS, **(weights or {}))
         self.names, self.weights = zip(*[(n, w) for n, w in weights.items() if w])
         self.count = self.made = 0
         self.open = []		# [(fd, thing)]
