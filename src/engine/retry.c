@@ -46,10 +46,11 @@ struct retry {
 	int dirfd;
 	int code;			/* why it was quarantined */
 	char reason[600];
-	char text[400];			/* why not */
+	char text[400];			/* why not, or what has been done */
 };
 
-static int __attribute__((format(printf, 3, 4))) refuse(struct retry *t, int code, const char *fmt, ...)
+/* Leaves a line for the user; returns code. */
+static int __attribute__((format(printf, 3, 4))) say(struct retry *t, int code, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -61,7 +62,7 @@ static int __attribute__((format(printf, 3, 4))) refuse(struct retry *t, int cod
 
 static int failed(struct retry *t, int r, const char *what)
 {
-	return r ? refuse(t, r, "%s: %s", what, strerrordesc_np(-r)) : 0;
+	return r ? say(t, r, "%s: %s", what, strerrordesc_np(-r)) : 0;
 }
 
 /* ---- looking ---- */
@@ -82,10 +83,10 @@ static int wait_until_quiet(struct retry *t)
 		if (quiet)
 			return 0;
 		if (stop)
-			return refuse(t, -ECANCELED, "the worker is stopping");
+			return say(t, -ECANCELED, "the worker is stopping");
 		nanosleep(&ts, NULL);
 	}
-	return refuse(t, -EBUSY, "requests for it are still on their way; try again");
+	return say(t, -EBUSY, "requests for it are still on their way; try again");
 }
 
 static int look(struct retry *t, uint64_t oid)
@@ -93,11 +94,11 @@ static int look(struct retry *t, uint64_t oid)
 	int r = catalog_get(t->en->catalog, oid, &t->row);
 
 	if (r == -ENOENT || (!r && t->row.type == CATALOG_HARDLINK))
-		return refuse(t, -ENOENT, "there is no such object");
+		return say(t, -ENOENT, "there is no such object");
 	if (r)
 		return failed(t, r, "the catalog cannot be read");
 	if (t->row.state != CATALOG_QUARANTINED)
-		return refuse(t, -ESTALE, "it is not quarantined (any more)");
+		return say(t, -ESTALE, "it is not quarantined (any more)");
 	r = catalog_reason_get(t->en->catalog, oid, &t->code, t->reason, sizeof t->reason);
 	if (r && r != -ENOENT)
 		return failed(t, r, "the catalog cannot be read");
@@ -417,7 +418,7 @@ static int accept_file(struct retry *t)
 	int r;
 
 	if (!seize(t))
-		return refuse(t, -EBUSY, "an application is changing it");
+		return say(t, -EBUSY, "an application is changing it");
 	r = replace_content(t);
 	let_go(t);
 	return r;
@@ -439,7 +440,7 @@ static int remove_stub(struct retry *t)
 	if (!unlinkat(t->dirfd, t->row.name, flags))
 		return 0;
 	if (errno == ENOTEMPTY || errno == EEXIST)
-		return refuse(t, -ENOTEMPTY, "it is another type on the source now, and the directory on the target is not empty; "
+		return say(t, -ENOTEMPTY, "it is another type on the source now, and the directory on the target is not empty; "
 			      "move its content away, or give it up");
 	return failed(t, -errno, "its stub cannot be removed");
 }
@@ -479,13 +480,13 @@ static int replace(struct retry *t)
 	int there = at_its_name(t), r = 0;
 
 	if (t->dirfd < 0 || there == -ENOENT)
-		return refuse(t, -ENOENT, "its directory is not on the target any more; give it up");
+		return say(t, -ENOENT, "its directory is not on the target any more; give it up");
 	if (there == -EEXIST)
-		return refuse(t, -EEXIST, "an application has taken its name on the target; give it up, or rename what is there");
+		return say(t, -EEXIST, "an application has taken its name on the target; give it up, or rename what is there");
 	if (there < 0)
 		return failed(t, there, "its name on the target");
 	if (!there && stub_is_there(t))
-		return refuse(t, -EBUSY, "it is another type on the source now, and an application has renamed it on the target; "
+		return say(t, -EBUSY, "it is another type on the source now, and an application has renamed it on the target; "
 			      "delete it there, or give it up");
 	if (there)
 		r = remove_stub(t);
@@ -497,11 +498,11 @@ static int accept_now(struct retry *t)
 	int r = ask_present(t->en, t->row.oid, &t->fh, &t->attr);
 
 	if (r == -ENOENT || r == -ENOTDIR)
-		return refuse(t, -ENOENT, "the source has nothing under this name any more; give it up");
+		return say(t, -ENOENT, "the source has nothing under this name any more; give it up");
 	if (r)
 		return failed(t, r, "the source cannot be asked for it");
 	if (touched(t))
-		return refuse(t, -EBUSY, "an application has changed it, and two versions are never mixed; "
+		return say(t, -EBUSY, "an application has changed it, and two versions are never mixed; "
 			      "copy by hand what you need, then give it up");
 	if (!stub_is_there(t) || admit_row_type(t->attr.type) != t->row.type)
 		return replace(t);
@@ -575,7 +576,15 @@ static int rename_visibly(struct retry *t)
 	if (renameat2(t->dirfd, t->row.name, t->dirfd, name, RENAME_NOREPLACE))
 		return failed(t, -errno, "it cannot be renamed to NAME" INCOMPLETE_SUFFIX);
 	POINT("give-up.renamed");
+	say(t, 0, "renamed to %s", name);
 	return failed(t, target_sync_one(t->en->target, &t->dir->th), "its directory cannot be flushed");
+}
+
+/* A directory: what is in it is real. */
+static int kept(struct retry *t)
+{
+	say(t, 0, "it stays with what is in it");
+	return unmark(t);
 }
 
 static int remove_name(struct retry *t)
@@ -588,6 +597,7 @@ static int remove_name(struct retry *t)
 	dir = S_ISDIR(st.st_mode);
 	if (!unlinkat(t->dirfd, t->row.name, dir ? AT_REMOVEDIR : 0)) {
 		POINT("give-up.removed");
+		say(t, 0, "removed from the target");
 		if (t->o) {
 			pthread_mutex_lock(&t->en->mu);
 			t->o->deleted = true;
@@ -596,7 +606,7 @@ static int remove_name(struct retry *t)
 		return failed(t, target_sync_one(t->en->target, &t->dir->th), "its directory cannot be flushed");
 	}
 	if (dir && t->o && (errno == ENOTEMPTY || errno == EEXIST))
-		return unmark(t);	/* what is in it stays and is real */
+		return kept(t);
 	return failed(t, -errno, "it cannot be removed");
 }
 
@@ -605,10 +615,10 @@ static int give_up_now(struct retry *t)
 	int there, r = 0;
 
 	if (t->row.oid == CATALOG_ROOT_OID)
-		return refuse(t, -EBUSY, "the root of the migration cannot be given up");
+		return say(t, -EBUSY, "the root of the migration cannot be given up");
 	there = at_its_name(t);
 	if (there != 1 && stub_is_there(t) && t->row.type != CATALOG_DIR && !is_renamed(t))
-		return refuse(t, -EBUSY, "an application has renamed it on the target; delete it there, and it is settled");
+		return say(t, -EBUSY, "an application has renamed it on the target; delete it there, and it is settled");
 	r = record_begun(t, false, "giving it up was interrupted; give it up again");
 	if (!r && there == 1)
 		r = touched(t) ? rename_visibly(t) : remove_name(t);
@@ -639,8 +649,9 @@ static void run(struct engine *en, uint64_t oid, int (*what)(struct retry *t), c
 		r = what(t);
 	pthread_mutex_unlock(&en->retry_mu);
 	if (!r)
-		engine_say(en, event, LOG_LEVEL_INFO, oid, "%s", t->row.name_len ? t->row.name : "/");
-	done(arg, oid, r, r ? t->text : "");
+		engine_say(en, event, LOG_LEVEL_INFO, oid, "%s%s%s", t->row.name_len ? t->row.name : "/",
+			   *t->text ? ": " : "", t->text);
+	done(arg, oid, r, t->text);
 	if (t->dirfd >= 0)
 		close(t->dirfd);
 	eobj_put(t->dir);
