@@ -18,8 +18,10 @@ import random
 import subprocess
 import threading
 import time
+import zlib
+from concurrent import futures
 
-from lib import dmm, env, load, model, powercut, sysx, work
+from lib import dmm, env, load, model, points, powercut, sysx, work
 from lib.env import Failed, check
 
 OPTIONS = ("--whole-file-limit", "512K")
@@ -27,6 +29,7 @@ OPTIONS = ("--whole-file-limit", "512K")
 _SLOW = "read name=rest* delay=1500ms; read delay=30ms; readdir delay=60ms; lookup every=4 delay=5ms"
 _LIFE = 2.5	# the last cuts often come during or after the detach
 _CUTS_A_LIFE = 5
+_PARALLEL = 3	# a life mostly waits
 
 
 class _Cut(model.Model):
@@ -69,8 +72,8 @@ def _replay(source, path, before, after):
 class Life:
     """One live run with its cuts, and what came of each."""
 
-    def __init__(self, e, seed, forgetful, points="", barriers=True):
-        self.e, self.seed, self.points = e, seed, points
+    def __init__(self, e, seed, forgetful, rules="", barriers=True):
+        self.e, self.seed, self.rules = e, seed, rules
         self.random = random.Random(seed)
         self.disk = powercut.Disk(e.work, e.target_kind, forgetful, barriers=barriers)
         self.target, self.state = self.disk.path + "/data", self.disk.path + "/state"
@@ -82,7 +85,7 @@ class Life:
         self.runs = []
 
     def _launch(self, faults=None):
-        run = self.e.run(*OPTIONS, target=self.target, state=self.state, faults=faults, env={"DMM_POINTS": self.points})
+        run = self.e.run(*OPTIONS, target=self.target, state=self.state, faults=faults, env={"DMM_POINTS": self.rules})
         self.runs.append(run)
         return run
 
@@ -133,6 +136,32 @@ class Life:
                 players.stop()
             self.operations = players.count
         self.disk.stop()
+
+    def live_to_point(self):
+        """One cut, when the worker dies at its point; False: it came to its end."""
+        run = self._launch(_QUICK)
+        with load.Load(self.e.source_dir, self.target, self.log, self.seed, players=2, sync=0.5) as players:
+            try:
+                run.mounted()
+                players.start()
+            except dmm.Unexpected:
+                check(run.find("worker-died"), "the run ended before it was mounted")
+            self._wait(run, 4)
+            if run.process.poll() is None:	# the load can hold a detach up for long
+                players.park()
+                self._wait(run, 6)
+            before = players.log.position()
+            self.cuts.append((self.disk.cut(), before, players.log.position(), 0))
+            self._kill(run)
+            players.stop()
+        self.disk.stop()
+        return bool(run.find("worker-died"))
+
+    @staticmethod
+    def _wait(run, seconds):
+        end = time.monotonic() + seconds
+        while run.process.poll() is None and time.monotonic() < end:
+            time.sleep(0.005)
 
     # -- after
 
@@ -234,8 +263,11 @@ def _source(e):
 
 def _told(life, number, wrong):
     cut, before, after, seconds = life.cuts[number]
-    return "%s%s, seed %d, cut %d (%.2f s after the start, log %d to %d):\n%s" % (
-        life.disk.kind, " forgetful" if life.disk.forgetful else "", life.seed, number, seconds, before, after, "\n".join(wrong))
+    with open(life.log) as f:
+        log = f.read(after)
+    return "%s%s, seed %d, cut %d (%.2f s after the start, log %d to %d):\n%s\n%s" % (
+        life.disk.kind, " forgetful" if life.disk.forgetful else "", life.seed, number, seconds, before, after, "\n".join(wrong),
+        "the log:\n" + log if len(log) < 3000 else "")
 
 
 def _one_life(e, seed, forgetful, count):
@@ -286,22 +318,22 @@ _CONTROLS = (
 def power_cut_control(e):
     """Without the flushes the same test must find something."""
     _source(e)
-    for points, forgetful, barriers in _CONTROLS:
+    for rules, forgetful, barriers in _CONTROLS:
         if not barriers and e.target_kind == "xfs":
             continue	# it cannot do without
         for attempt in range(6):
-            found = _caught(e, (e.seed + attempt) & 0xffffffff, forgetful, points, barriers)
+            found = _caught(e, (e.seed + attempt) & 0xffffffff, forgetful, rules, barriers)
             if found:
                 break
-        what = points or "no barriers"
+        what = rules or "no barriers"
         check(found, "not caught in 6 lives of 3 cuts:", what)
         e.say("%-46s caught in life %d: %s" % (what, attempt + 1, found.replace("\n", " ")[:100]))
 
 
-def _caught(e, seed, forgetful, points, barriers):
-    with Life(e, seed, forgetful, points, barriers) as life:
+def _caught(e, seed, forgetful, rules, barriers):
+    with Life(e, seed, forgetful, rules, barriers) as life:
         life.live(3)
-        life.points = ""	# the next worker is a good one
+        life.rules = ""	# the next worker is a good one
         try:
             for cut, before, after, _ in list(life.cuts):
                 wrong = life.again(cut, before, after)
@@ -311,3 +343,48 @@ def _caught(e, seed, forgetful, points, barriers):
         finally:
             for run in life.runs:
                 e.runs.remove(run)
+
+
+# ---- at the fault points ----
+
+_QUICK = "read delay=8ms; readdir delay=25ms; lookup every=3 delay=4ms"
+_SITUATIONS = ("load", "end", "start", "any start")	# the others need a past: cases/kills.py
+
+
+def power_cut_points(e):
+    """
+    The worker is killed at a point and the power goes with it: what was not flushed between two steps is lost, not only what was in
+    the worker.  A point is told on one of the two kinds of disk; DMM_ALL=1: each on both, else the file systems share them.
+    """
+    _source(e)
+    every = bool(os.environ.get("DMM_ALL"))
+    only = [p for p in os.environ.get("DMM_ONLY", "").split(",") if p]
+    cells = []
+    for point in sorted(points.all_points()):
+        turn = zlib.crc32(point.encode())
+        if points.situation(point) in _SITUATIONS and (point in only if only else every or turn % 3 == powercut.KINDS.index(e.target_kind)):
+            cells += [(point, forgetful) for forgetful in ((False, True) if every or only else (bool(turn // 3 % 2),))]
+    with futures.ThreadPoolExecutor(_PARALLEL) as pool:
+        told = list(pool.map(lambda cell: _point(e, *cell), cells))
+    bad = [text for _, text in told if text]
+    missed = [cell[0] for cell, (reached, _) in zip(cells, told) if not reached]
+    e.say("%d cells, %d broken; not reached: %s" % (len(cells), len(bad), " ".join(missed) or "none"))
+    check(not bad, "\n\n".join(bad))
+    check(len(missed) <= len(cells) // 4, "too many points were not reached:", missed)
+
+
+def _point(e, point, forgetful):
+    """(reached?, what is wrong)"""
+    seed = (e.seed + zlib.crc32(point.encode())) & 0xffffffff
+    with Life(e, seed, forgetful, "%s kill after=%d" % (point, points.passes(point, random.Random(seed)))) as life:
+        reached = life.live_to_point()
+        life.rules = ""
+        cut, before, after, _ = life.cuts[0]
+        wrong = life.again(cut, before, after)
+        text = "%s: %s" % (point, _told(life, 0, wrong)) if wrong else None
+        if wrong:
+            text += "\n" + "\n".join(run.report(12) for run in life.runs)
+        for run in life.runs:
+            run.check_sanitizer()
+            e.runs.remove(run)
+    return reached, text

@@ -42,6 +42,11 @@ def story(rule, off, kinds=_EVERY, punished=None, state_apart=False):
     return add
 
 
+def _recorded(run):
+    """What is known is recorded by a group: an idle worker takes 100 ms to begin one."""
+    time.sleep(0.4)
+
+
 # ---- D1: identity travels with the inode ----
 
 @story("D1 torn stub", "rule.reserved-owner skip", punished=("ext4", "xfs"))
@@ -185,6 +190,23 @@ def renames(s):
     s.dies(run)
     s.power()
     s.finish({b"f": compare.DELETED, b"g": data})
+
+
+@story("D3a a link's name that nobody claimed yet", "rule.claim-links skip")
+def claim_links(s):
+    """The worker dies between making a further name of an object and recording it; then the application removes that name."""
+    s.file("a")
+    s.link("a", "b")
+    run = s.run("admit.linked kill")
+    os.stat(s.path("a"))
+    _recorded(run)
+    s.dies(run, os.stat, s.path("b"))
+    s.unmount()
+    check(s.raw("b"), "there is no second name")
+    run = s.run()
+    os.unlink(s.path("b"))
+    run.release_background()
+    s.finish({b"b": compare.DELETED}, run=run)
 
 
 @story("D3a changes of attributes stay", "rule.change-waits skip")
@@ -435,11 +457,6 @@ def hide_by_rename(s):
     s.kill(run)
     s.power()
     s.finish({b"early/first": compare.DELETED, b"late/second": data}, (b"", b"early"))
-
-
-def _recorded(run):
-    """What is known is recorded by a group: an idle worker takes 100 ms to begin one."""
-    time.sleep(0.4)
 
 
 def _intent(point, over):
