@@ -2,7 +2,7 @@
 /*
  * One row: what it is compared with, and what a difference means (D8).
  *
- *   the inode's ctime   as recorded          touched, or not recorded
+ *   the inode's times   as recorded          touched, or not recorded
  *   size differs        DAMAGED              CHANGED
  *   content differs     DAMAGED              SUSPECT when size and mtime are as migrated, else CHANGED
  *
@@ -47,10 +47,14 @@ static bool same_time(const struct timespec *t, const struct catalog_time *c)
 	return t->tv_sec == c->sec && (uint32_t)t->tv_nsec == c->nsec;
 }
 
-/* Nothing has touched the inode since DMM left it. */
+/*
+ * Nothing has touched the inode since DMM left it.  The ctime alone does not tell on kernels whose file times tick in
+ * milliseconds: a write in the tick of the recording leaves it as it was.  Then the mtime is not the source's any more.
+ */
 static bool untouched(const struct catalog_row *row, const struct stat *st)
 {
-	return (row->ctime.sec || row->ctime.nsec) && same_time(&st->st_ctim, &row->ctime);
+	return (row->ctime.sec || row->ctime.nsec) && same_time(&st->st_ctim, &row->ctime) &&
+	       same_time(&st->st_mtim, &row->mtime);
 }
 
 /* Errors that say nothing about the file. */
