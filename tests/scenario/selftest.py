@@ -6,6 +6,7 @@ Each kind of damage is done to one object of an identical copy, and must be repo
 object; servers, file systems and the sweep after killed runs are tried as well.
 """
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -13,7 +14,7 @@ import sys
 import time
 import unittest
 
-from lib import compare, env, fs, sysx, trees, work
+from lib import compare, env, fs, load, model, sysx, trees, work
 from lib.proxy import Proxy
 
 
@@ -236,6 +237,191 @@ class Comparer(unittest.TestCase):
         change(b"types/empty directory", compare.DELETED, lambda p: None, lambda p: None, good=False)
         os.utime(self.b + "/types/empty directory", ns=self.times(b"types/empty directory"))
         self.assertTrue(self.same())
+
+
+class Oracle(unittest.TestCase):
+    """The model of what applications may rely on: it accepts what is right and finds each kind of loss."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.work = work.Work()
+        cls.source = str(cls.work) + "/source"
+        os.mkdir(cls.source)
+        os.mkdir(str(cls.work) + "/outside")
+        load.make_tree(cls.source, 11, 2, large=(100000, 300000), outside=str(cls.work) + "/outside")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.work.close()
+
+    def setUp(self):
+        self.target = str(self.work) + "/target"
+        self.log = str(self.work) + "/log"
+        subprocess.run(["cp", "-a", self.source, self.target], check=True)
+
+    def tearDown(self):
+        shutil.rmtree(self.target)
+        os.unlink(self.log)
+
+    def play(self, count):
+        with load.Load(self.source, self.target, self.log, 5, sync=0.05) as players:
+            for _ in range(count):
+                for player in players.players:
+                    player.step()
+            for player in players.players:
+                player.close()
+            return players
+
+    def judged(self, cut=None):
+        m = model.replay(self.source, self.log, cut)
+        found = m.judge(self.target)
+        m.close()
+        return found
+
+    def recorder(self):
+        recorder = load.Recorder(self.source, self.log)
+        self.addCleanup(recorder.close)
+
+        def do(op, path, result="ok", **more):
+            recorder.end(recorder.begin(0, op, path, **more), result)
+            return recorder.log.position()
+        return do
+
+    def says(self, text, found):
+        self.assertTrue(any(text in f for f in found), "%r is not in %s" % (text, found))
+
+    def write(self, path, at, data, keep_time=False):
+        full = os.path.join(self.target, path)
+        before = os.stat(full).st_mtime_ns
+        with open(full, "r+b") as f:
+            f.seek(at)
+            f.write(data)
+        if keep_time:
+            os.utime(full, ns=(before, before))
+
+    def test_load_is_accepted(self):
+        players = self.play(500)
+        self.assertGreater(players.recorder.log.position(), 30000)
+        self.assertEqual(self.judged(), [])
+        end = os.path.getsize(self.log)
+        self.assertEqual(self.judged((end, end)), [], "everything happened")
+        self.assertEqual(self.judged((0, end)), [], "nothing was durable, but everything may have happened")
+        self.assertNotEqual(self.judged((end // 3, end // 3)), [], "what came later must not be there")
+
+    def test_damage(self):
+        self.play(250)
+        m = model.replay(self.source, self.log)
+        written = next(t for t in m.things.values() if t.kind == "f" and t.names and t.base is not None and any(
+            f.value[:99] != m.original(t, i)[:99] and (i + 1) * model.BLOCK <= t.size.value for i, f in t.blocks.items()))
+        index = next(i for i, f in written.blocks.items() if f.value[:99] != m.original(written, i)[:99] and (i + 1) * model.BLOCK <= written.size.value)
+        gone = next((d, n) for d in m.things.values() if d.kind == "d" and (d.names or d is m.root) for n, f in d.entries.items() if f.value is None)
+        link = next(t for t in m.things.values() if t.kind == "f" and len(t.names) > 1)
+
+        def back():
+            full = os.path.join(os.fsencode(self.target), gone[0].path(), gone[1])
+            with open(full, "wb"):
+                pass
+
+        def split():
+            full = os.path.join(os.fsencode(self.target), link.path())
+            with open(full, "rb") as f:
+                data = f.read()
+            os.unlink(full)
+            with open(full, "wb") as f:
+                f.write(data)
+
+        def full(path):
+            return os.path.join(self.target, path)
+        for text, damage in (
+                ("the source's bytes", lambda: self.write(os.fsdecode(written.path()), index * model.BLOCK, m.original(written, index))),
+                ("content at 20000", lambda: self.write("rest/a file", 20000, b"x", keep_time=True)),
+                ("mtime", lambda: os.utime(full("rest/a file"))), ("mode", lambda: os.chmod(full("rest/a file"), 0o604)),
+                ("owner", lambda: os.lchown(full("rest/a link"), 5, 5)), ("size", lambda: os.truncate(full("rest/a file"), 100)),
+                ("is missing", lambda: os.unlink(full("rest/a file"))), ("is lost", lambda: os.unlink(full("rest/a file"))),
+                ("nobody made it", lambda: os.mkdir(full("rest/new"))), ("it was removed", back), ("inodes", split),
+                ("still has xattr trusted.dmm", lambda: os.setxattr(full("rest/a link"), "trusted.dmm", b"1", follow_symlinks=False)),
+                ("not a", lambda: os.unlink(full("rest/a file")) or os.mkdir(full("rest/a file")))):
+            saved = str(self.work) + "/saved"
+            subprocess.run(["cp", "-a", self.target, saved], check=True)
+            damage()
+            self.says(text, self.judged())
+            shutil.rmtree(self.target)
+            os.rename(saved, self.target)
+        self.assertEqual(self.judged(), [])
+        m.close()
+
+    def test_content_after_a_cut(self):
+        do = self.recorder()
+        now = time.time_ns() - 10**9
+        path = "rest/a large file"
+        before = do("write", path, at=4096, len=8192, data=1, time=now)
+        after = do("write", path, at=8192, len=8192, data=2, time=now)
+        nothing = (0, after)
+        self.assertEqual(self.judged(nothing), [])
+        self.write(path, 8192, model.data(2, 8192)[:4096])	# blocks each by themselves
+        self.assertEqual(self.judged(nothing), [])
+        self.says("not what was written", self.judged((before, before)))	# the second had not begun
+        end = do("fsync", path)
+        self.says("the source's bytes", self.judged((end, end)))
+        self.assertEqual(self.judged((before, end)), [], "the fsync had not returned")
+        self.write(path, 4096, model.data(1, 4096) + model.data(2, 8192))
+        self.assertEqual(self.judged((end, end)), [])
+        self.assertEqual(self.judged(nothing), [])
+        self.write(path, 8192, model.data(1, 8192)[4096:])
+        self.says("content", self.judged((end, end)))
+
+    def test_truncate_and_rewrite_after_a_cut(self):
+        do = self.recorder()
+        now = time.time_ns() - 10**9
+        do("truncate", "rest/a file", size=0, always=True, time=now)
+        end = do("fdatasync", "rest/a file")
+        self.says("size 30000, not 0", self.judged((end, end)))
+        do("write", "rest/a file", at=0, len=30000, data=3, time=now)
+        do("fdatasync", "rest/a file")
+        end = do("chmod", "rest/a file", mode=0o600)
+        self.says("the source's bytes", self.judged((end, end)))
+        self.write("rest/a file", 0, model.data(3, 30000))
+        self.assertEqual(self.judged((end, end)), [], "neither mtime nor mode were made durable")
+        os.chmod(self.target + "/rest/a file", 0o600)
+        self.assertEqual(self.judged((end, end)), [])
+
+    def test_names_after_a_cut(self):
+        do = self.recorder()
+        old, new = self.target + "/rest/a file", self.target + "/s0/moved"
+        between = do("rename", "s0/moved", **{"from": "rest/a file"})
+        self.assertEqual(self.judged((between, between)), [])
+        os.rename(old, old + "x")
+        self.says("is lost", self.judged((between, between)))
+        os.rename(old + "x", new)
+        self.assertEqual(self.judged((between, between)), [])
+        do("fsync", "rest")
+        end = do("fsync", "s0")
+        self.assertEqual(self.judged((end, end)), [])
+        os.rename(new, old)
+        found = self.judged((end, end))
+        self.says("a file: is there, but it was removed", found)
+        self.says("s0/moved: is missing", found)
+        os.rename(old, new)
+        do("unlink", "s0/moved")
+        end = do("create", "s0/made", mode=0o644)
+        os.unlink(new)
+        self.assertEqual(self.judged((end, end)), [], "made, but nothing of it durable")
+        do("fsync", "s0/made")
+        self.assertEqual(self.judged((end, end)), [], "its directory was not synced")
+        end = do("fsync", "s0")
+        self.says("s0/made: is missing", self.judged((end, end)))
+
+    def test_unknown_outcomes(self):
+        do = self.recorder()
+        now = time.time_ns() - 10**9
+        do("write", "rest/a file", model.UNKNOWN, at=0, len=8192, data=4, time=now)
+        do("unlink", "rest/a large file", model.UNKNOWN)
+        self.assertEqual(self.judged(), [])
+        self.write("rest/a file", 4096, model.data(4, 8192)[4096:])
+        os.unlink(self.target + "/rest/a large file")
+        self.assertEqual(self.judged(), [])
+        self.write("rest/a file", 0, b"something else")
+        self.says("neither", self.judged())
 
 
 class House(unittest.TestCase):
