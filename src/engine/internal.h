@@ -143,7 +143,7 @@ struct eobj {
 	uint64_t landed;		/* bytes counted in en->landed_partial */
 	bool want_all;			/* somebody waits for all of it */
 	uint64_t next_sequential;	/* end of the last demanded range */
-	uint32_t content_gen;		/* grows when all that was fetched is dropped (retry.c) */
+	uint32_t content_gen;		/* grows when all that was fetched is dropped (accept.c) */
 
 	/* times (D6) */
 	uint32_t mark_flags;

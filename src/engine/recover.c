@@ -86,7 +86,7 @@ static int retry_quarantined(struct engine *en, const struct catalog_row *row)
 	r = catalog_reason_get(en->catalog, row->oid, &code, text, sizeof text);
 	if (r && r != -ENOENT)
 		return r;
-	if (code == EINPROGRESS)	/* a retry was cut off: only another one knows what to do (retry.c) */
+	if (code == EINPROGRESS)	/* a retry was cut off: only another one knows what to do (accept.c) */
 		return 0;
 	r = catalog_begin(en->catalog);
 	if (r)
