@@ -66,12 +66,15 @@ def _play(m, chance, count):
     moments = {chance.randrange(1, count) for _ in range(chance.choice((1, 2, 4)))}
     m.start(hold=chance.random() < 0.6, faults=chance.choice(_FAULTS))
     killed = 0
+    over = False	# everything has come; what is left to do is done on the plain target
     for number in range(count):
-        if number in moments:
+        if number in moments and not over:
             player.close()
-            killed += m.kill()
-            if not m.start(hold=chance.random() < 0.6, faults=chance.choice(_FAULTS)):
-                m.run.finish()	# everything had come already; the rest is done on the plain target
+            over = not m.kill()
+            killed += not over
+            over = over or not m.start(hold=chance.random() < 0.6, faults=chance.choice(_FAULTS))
+            if over:
+                m.run.finish()
         try:
             player.step()
         except Died as error:
