@@ -376,7 +376,7 @@ def power_cut_points(e):
 def _point(e, point, forgetful):
     """(reached?, what is wrong)"""
     seed = (e.seed + zlib.crc32(point.encode())) & 0xffffffff
-    with Life(e, seed, forgetful, "%s kill after=%d" % (point, points.passes(point, random.Random(seed)))) as life:
+    with Life(e, seed, forgetful, "%s kill after=%d" % (point, min(3, points.passes(point, random.Random(seed))))) as life:
         reached = life.live_to_point()
         life.rules = ""
         cut, before, after, _ = life.cuts[0]
