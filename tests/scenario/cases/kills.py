@@ -43,6 +43,7 @@ class Migration:
         self.random = random.Random(seed)
         self.load = load.Load(self.source, self.target, "%s/log-%s" % (e.work, name), seed, PLAYERS, weights=weights)
         self.playing = False
+        self.plain_fuse = False		# as on a kernel without passthrough
         self.broken = ""		# rules that are switched off in every run
         self.again = None		# options of dmm retry
         self.failed = 0			# what the ledger must say
@@ -53,6 +54,8 @@ class Migration:
     def start(self, points=None, wait=True, **more):
         """One run of the program; with wait, until it is mounted or has ended: True when it is mounted."""
         extra = dict(more.pop("env", None) or {})
+        if self.plain_fuse:
+            extra["DMM_TEST_NO_PASSTHROUGH"] = "1"
         rules = "; ".join(filter(None, (points, self.broken)))
         if rules:
             extra["DMM_POINTS"] = rules
@@ -475,6 +478,7 @@ def random_kills(e):
 
 def _round(m, kills, hold=False):
     """Up to so many kills of one migration; how many it were."""
+    m.plain_fuse = m.random.random() < 0.25
     killed = 0
     while killed < kills:
         lost = m.load.lost
