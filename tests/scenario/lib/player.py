@@ -512,6 +512,9 @@ class Player:
     def _compare(self, path, thing, at, length, got):
         with self.recorder.lock:
             wanted = self.model.read(thing, at, length)
+        if len(got) < len(wanted) and wanted.startswith(got) and self._dead_now():
+            self.lost += 1
+            raise Died("read")
         if got != wanted:
             shift = next((i for i, (p, q) in enumerate(zip(got, wanted)) if p != q), min(len(got), len(wanted)))
             with self.recorder.lock:
