@@ -156,11 +156,10 @@ def target_full(e):
     for path in (filler, filler + " 2"):
         if os.path.exists(path):
             os.unlink(path)
-    started = time.monotonic()
-    run.wait_for("target-room", 30)
+    started, full = time.monotonic(), run.status()["background_bytes"]
+    run.wait_for("status", 30, lambda s: s["background_bytes"] > full + (2 << 20))
     e.say("goes on %.1f s after there was room" % (time.monotonic() - started))
     _finish(e, run, expected)
-    check(not run.all("status")[-1]["target_full"], "the last status still says that the target is full")
 
 
 def _fill_rest(small):
