@@ -137,10 +137,10 @@ class Life:
             self.operations = players.count
         self.disk.stop()
 
-    def live_to_point(self):
+    def live_to_point(self, weights):
         """One cut, when the worker dies at its point; False: it came to its end."""
         run = self._launch(_QUICK)
-        with load.Load(self.e.source_dir, self.target, self.log, self.seed, players=2, sync=0.5) as players:
+        with load.Load(self.e.source_dir, self.target, self.log, self.seed, players=2, sync=0.5, weights=weights) as players:
             try:
                 run.mounted()
                 players.start()
@@ -348,6 +348,7 @@ def _caught(e, seed, forgetful, rules, barriers):
 # ---- at the fault points ----
 
 _QUICK = "read delay=8ms; readdir delay=25ms; lookup every=3 delay=4ms"
+_DELETING = {"unlink": 50, "rename": 30, "rename_over": 50, "read": 0, "stat": 0}
 _SITUATIONS = ("load", "end", "start", "any start")	# the others need a past: cases/kills.py
 
 
@@ -377,7 +378,7 @@ def _point(e, point, forgetful):
     """(reached?, what is wrong)"""
     seed = (e.seed + zlib.crc32(point.encode())) & 0xffffffff
     with Life(e, seed, forgetful, "%s kill after=%d" % (point, min(3, points.passes(point, random.Random(seed))))) as life:
-        reached = life.live_to_point()
+        reached = life.live_to_point(_DELETING if point.startswith(("delete.", "rename.")) else None)
         life.rules = ""
         cut, before, after, _ = life.cuts[0]
         wrong = life.again(cut, before, after)
