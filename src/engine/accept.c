@@ -170,6 +170,7 @@ static int take_up_new(struct quarantine *t)
 
 	if (t->o)
 		eobj_retire(t->o);
+	engine_renamed(t->en, &t->dir->th, t->row.name);
 	r = eobj_load(t->en, t->row.oid, NULL, &o);
 	if (r)
 		return quarantine_failed(t, r, "it will be taken up at the next start");

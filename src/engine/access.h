@@ -170,6 +170,8 @@ struct access_listener {
 	/* DMM itself changed attributes or blocks of this inode: drop the kernel's copy.  Called without locks, from engine threads; must not
 	 * block (queues). */
 	void (*changed)(void *arg, const struct target_handle *h);
+	/* DMM itself made, replaced or removed this name in a directory (retry, give-up).  As above. */
+	void (*renamed)(void *arg, const struct target_handle *dir, const char *name);
 	void *arg;
 };
 void access_listen(struct engine *en, const struct access_listener *l);

@@ -47,6 +47,17 @@ void engine_changed(struct engine *en, const struct target_handle *h)
 		l.changed(l.arg, h);
 }
 
+void engine_renamed(struct engine *en, const struct target_handle *dir, const char *name)
+{
+	struct access_listener l;
+
+	pthread_mutex_lock(&en->mu);
+	l = en->listener;
+	pthread_mutex_unlock(&en->mu);
+	if (l.renamed)
+		l.renamed(l.arg, dir, name);
+}
+
 void engine_poison(struct engine *en, const char *why)
 {
 	bool first;

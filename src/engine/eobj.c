@@ -163,7 +163,8 @@ struct eobj *eobj_make(struct engine *en, const struct catalog_row *row)
 	if (is_here(o) && o->type == CATALOG_REG)	/* nothing to fetch, ever again (D4) */
 		content_limit(&o->content, 0);
 	o->deleted = row->state == CATALOG_DELETED;
-	o->failed = row->state == CATALOG_QUARANTINED ? -EIO : 0;
+	o->quarantined = row->state == CATALOG_QUARANTINED;
+	o->failed = o->quarantined ? -EIO : 0;
 	o->intent = row->flags & CATALOG_F_INTENT_DELETE;
 	o->modified = o->modified_recorded = row->flags & CATALOG_F_MODIFIED;
 	return o;

@@ -79,6 +79,8 @@ static int rename_visibly(struct quarantine *t)
 	if (renameat2(t->dirfd, t->row.name, t->dirfd, name, RENAME_NOREPLACE))
 		return quarantine_failed(t, -errno, "it cannot be renamed to NAME" INCOMPLETE_SUFFIX);
 	POINT("give-up.renamed");
+	engine_renamed(t->en, &t->dir->th, t->row.name);
+	engine_renamed(t->en, &t->dir->th, name);
 	quarantine_say(t, 0, "renamed to %s", name);
 	return quarantine_failed(t, target_sync_one(t->en->target, &t->dir->th), "its directory cannot be flushed");
 }
@@ -100,6 +102,7 @@ static int remove_name(struct quarantine *t)
 	dir = S_ISDIR(st.st_mode);
 	if (!unlinkat(t->dirfd, t->row.name, dir ? AT_REMOVEDIR : 0)) {
 		POINT("give-up.removed");
+		engine_renamed(t->en, &t->dir->th, t->row.name);
 		quarantine_say(t, 0, "removed from the target");
 		if (t->o) {
 			pthread_mutex_lock(&t->en->mu);

@@ -376,6 +376,7 @@ void engine_say(struct engine *en, const char *kind, int level, uint64_t oid, co
 	__attribute__((format(printf, 5, 6)));
 void engine_poison(struct engine *en, const char *why);
 void engine_changed(struct engine *en, const struct target_handle *h);	/* tell the listener */
+void engine_renamed(struct engine *en, const struct target_handle *dir, const char *name);	/* the same about a name */
 int engine_new_oid(struct engine *en, uint64_t *oid);
 bool engine_nothing_left(struct engine *en);	/* mu not held */
 

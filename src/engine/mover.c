@@ -120,15 +120,16 @@ static const struct catalog_row *next_row(struct engine *en, struct scan *s)
 /* An object that was found in an impossible state when it was loaded. */
 static bool unfit(struct engine *en, struct eobj *o)
 {
-	bool gone, failed;
+	bool gone, failed, known;
 
 	pthread_mutex_lock(&en->mu);
 	gone = o->deleted;
 	failed = o->failed && !gone;
+	known = failed && o->quarantined;	/* recorded already, or a retry is about to take it up */
 	pthread_mutex_unlock(&en->mu);
 	if (gone)
 		record_queue(en, RECORD_DELETED, o);
-	else if (failed)
+	else if (failed && !known)
 		engine_quarantine(o, o->failed, "its stub on the target is gone or was tampered with: %s",
 				  strerrordesc_np(-o->failed));
 	return gone || failed;

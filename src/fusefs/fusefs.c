@@ -282,7 +282,7 @@ int fusefs_start(const struct fusefs_config *cfg, struct fusefs **out, struct er
 		return r;
 	}
 	if (f->engine)
-		access_listen(f->engine, &(struct access_listener){ .changed = notify_changed, .arg = f });
+		access_listen(f->engine, &(struct access_listener){ .changed = notify_changed, .renamed = notify_renamed, .arg = f });
 	if (!f->passthrough && f->want_passthrough)
 		log_info("this kernel has no FUSE passthrough: files are served through the worker");
 	*out = f;

@@ -226,7 +226,8 @@ void lock_drop_fh(struct request *r, uint64_t fh);
 void lock_drop_all(struct fusefs *f);
 
 /* ---- notify.c ---- */
-void notify_changed(void *arg, const struct target_handle *h);	/* access_listener */
+void notify_changed(void *arg, const struct target_handle *h);
+void notify_renamed(void *arg, const struct target_handle *dir, const char *name);	/* access_listener */
 int notify_start(struct fusefs *f);
 void notify_stop(struct fusefs *f);
 int notify_inval(struct fusefs *f, fuse_ino_t ino);

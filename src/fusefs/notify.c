@@ -3,8 +3,8 @@
  * Telling the kernel that something changed beneath it.
  *
  * The engine's threads only queue an inode; one thread of ours sends INVAL_INODE.
- * Names are never invalidated: that would take the parent's lock, which a
- * waiting application may hold.
+ * Names are invalidated only where DMM itself changed one, and then all at once by a new epoch, which takes no lock.  An older kernel
+ * has none: there the one name is, which takes the parent's lock, for which a waiting application may keep this thread waiting.
  *
  * The kernel itself discards attributes that it received before an
  * invalidation of the same inode, but an inode that it does not know yet cannot be
@@ -13,6 +13,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -21,16 +22,32 @@
 struct change {
 	struct list link;
 	fuse_ino_t ino;
+	char name[];		/* "" = attributes of ino, else this name in it */
 };
 
-void notify_again(struct fusefs *f, fuse_ino_t ino)
+static void put(struct fusefs *f, fuse_ino_t ino, const char *name)
 {
-	struct change *c = malloc(sizeof *c);
+	struct change *c = malloc(sizeof *c + strlen(name) + 1);
 
 	if (!c)
 		return;
 	c->ino = ino;
+	strcpy(c->name, name);
 	queue_put(&f->notify, &c->link);
+}
+
+void notify_again(struct fusefs *f, fuse_ino_t ino)
+{
+	put(f, ino, "");
+}
+
+void notify_renamed(void *arg, const struct target_handle *dir, const char *name)
+{
+	struct fusefs *f = arg;
+	fuse_ino_t ino = node_find(f->nodes, dir);
+
+	if (ino)
+		put(f, ino, name);
 }
 
 /* Counted first: a lookup that misses the node here sees the count (attr_reply_entry()). */
@@ -58,19 +75,34 @@ int notify_epoch(struct fusefs *f)
 	return write(f->dev_fd, &h, sizeof h) < 0 ? -errno : 0;
 }
 
+static void tell_name(struct fusefs *f, const struct change *c)
+{
+	fuse_lowlevel_notify_inval_inode(f->se, c->ino, 0, 0);	/* the cached listing, too */
+	if (notify_epoch(f))
+		fuse_lowlevel_notify_inval_entry(f->se, c->ino, c->name, strlen(c->name));
+}
+
+static void tell_attributes(struct fusefs *f, const struct change *c)
+{
+	struct node *n = node_by_id(f->nodes, c->ino);
+
+	if (n)
+		ctime_dmm_changed(f, n);
+	notify_inval(f, c->ino);
+}
+
 static void *thread(void *arg)
 {
 	struct fusefs *f = arg;
 	struct list *l;
-	struct node *n;
 
 	while ((l = queue_get(&f->notify))) {
 		struct change *c = list_entry(l, struct change, link);
 
-		n = node_by_id(f->nodes, c->ino);
-		if (n)
-			ctime_dmm_changed(f, n);
-		notify_inval(f, c->ino);
+		if (*c->name)
+			tell_name(f, c);
+		else
+			tell_attributes(f, c);
 		free(c);
 	}
 	return NULL;
