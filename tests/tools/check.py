@@ -50,7 +50,9 @@ class Check:
         return good
 
     def test(self, directory, suites, env):
-        argv = ["meson", "test", "-C", os.path.join(ROOT, directory), "--no-rebuild", "--print-errorlogs"]
+        # One more than processors: scenarios mostly wait.
+        argv = ["meson", "test", "-C", os.path.join(ROOT, directory), "--no-rebuild", "--print-errorlogs",
+                "--num-processes", str((os.cpu_count() or 1) + 1)]
         for suite in suites:
             argv += ["--suite", suite]
         self.say("testing %s: %s" % (directory, ", ".join(suites)))

@@ -492,6 +492,8 @@ def _round(m, kills, hold=False):
             return killed
         killed += 1
         m.park()
+        if not m.broken and m.random.random() < 0.3:
+            check_state(m.state)	# as the kill has left it
     m.finish()
     return killed
 
