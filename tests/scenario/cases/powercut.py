@@ -145,17 +145,18 @@ class Life:
                 run.mounted()
                 players.start()
             except dmm.Unexpected:
-                check(run.find("worker-died"), "the run ended before it was mounted")
-            self._wait(run, 4)
+                check(run.process.wait(10) == dmm.EXIT["worker-died"], "the run ended before it was mounted")
+            self._wait(run, 8)
             if run.process.poll() is None:	# the load can hold a detach up for long
                 players.park()
                 self._wait(run, 6)
             before = players.log.position()
             self.cuts.append((self.disk.cut(), before, players.log.position(), 0))
+            reached = run.process.poll() == dmm.EXIT["worker-died"]
             self._kill(run)
             players.stop()
         self.disk.stop()
-        return bool(run.find("worker-died"))
+        return reached
 
     @staticmethod
     def _wait(run, seconds):
@@ -371,7 +372,7 @@ def power_cut_points(e):
     missed = [cell[0] for cell, (reached, _) in zip(cells, told) if not reached]
     e.say("%d cells, %d broken; not reached: %s" % (len(cells), len(bad), " ".join(missed) or "none"))
     check(not bad, "\n\n".join(bad))
-    check(len(missed) <= len(cells) // 4, "too many points were not reached:", missed)
+    check(len(missed) <= len(cells) // 3, "too many points were not reached:", missed)
 
 
 def _point(e, point, forgetful):
