@@ -25,7 +25,7 @@ import subprocess
 import tempfile
 import time
 
-from . import sysx
+from . import dmm, sysx
 
 KINDS = ("ext4", "xfs", "btrfs")
 _FICLONE = 0x40049409
@@ -210,3 +210,19 @@ def _run(*argv, error=RuntimeError):
     if done.returncode:
         raise error("%s: %s" % (" ".join(argv), done.stderr.decode(errors="replace").strip()))
     return done.stdout.decode()
+
+
+def finish(run, timeout):
+    """
+    run.finish(); but while somebody's mount namespace has a copy of the mount, the worker serves it and does not end: then the
+    worker is killed after the detach, and there is no final event: None.
+    """
+    try:
+        return run.finish(timeout)
+    except dmm.Unexpected:
+        if run.process.poll() is not None or not run.find("detached"):
+            raise
+    print("the mount is gone, and the worker serves a copy of it in somebody's mount namespace", flush=True)
+    run.kill_worker()
+    run.abandon()
+    return None

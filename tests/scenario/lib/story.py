@@ -153,15 +153,16 @@ class Story:
     def finish(self, expected=None, dirs=(b"",), reference=None, run=None, state=None, **rules):
         """The next run brings everything here; the ledger, the tree and the file system must be right."""
         try:
-            final = (run or self.run(hold=False, state=state)).finish(20)
+            final = powercut.finish(run or self.run(hold=False, state=state), 20)
         except dmm.Unexpected as error:
             self.complain("the next run:", str(error)[:300])
             self.runs[-1].abandon()
             self.unmount()
             return None
-        ledger = dict(final["ledger"])
-        found = ledger.pop("found")
-        self.expect(sum(ledger.values()) == found, "the ledger does not balance:", final["ledger"])
+        if final:
+            ledger = dict(final["ledger"])
+            found = ledger.pop("found")
+            self.expect(sum(ledger.values()) == found, "the ledger does not balance:", final["ledger"])
         result = compare.compare(reference or self.source, self.target,
                                  compare.Rules(expected=expected, ignore_directory_mtime=dirs, **rules))
         self.expect(result, result)
