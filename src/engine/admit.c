@@ -430,6 +430,12 @@ static void sweep_name(struct engine *en, struct eobj *dir, int dirfd, const cha
 	unclaim(en, &c);
 }
 
+/* ".." of a first-level directory is the backing root, and over that lies our own mount: we would wait for ourselves. */
+static bool is_dots(const char *name)
+{
+	return !strcmp(name, ".") || !strcmp(name, "..");
+}
+
 int admit_sweep(struct engine *en, struct eobj *dir, int dirfd)
 {
 	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_NOATIME | O_CLOEXEC);
@@ -445,7 +451,7 @@ int admit_sweep(struct engine *en, struct eobj *dir, int dirfd)
 		return r;
 	}
 	while ((errno = 0, de = readdir(d)))
-		if (!fstatat(dirfd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) && target_is_torn(en->target, &st))
+		if (!is_dots(de->d_name) && !fstatat(dirfd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) && target_is_torn(en->target, &st))
 			sweep_name(en, dir, dirfd, de->d_name);
 	return -errno;
 }

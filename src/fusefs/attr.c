@@ -203,11 +203,17 @@ static int lookup_negative(struct request *r, struct eobj *dir)
 /* ".": the node itself, "..": its parent; of nodes that an NFS server remembers. */
 static int lookup_dots(struct request *r, int pfd, int *fd)
 {
+	static const struct open_how how = { .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
+					     .resolve = RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS };
 	bool up = r->name[1] && r->ino != FUSE_ROOT_ID;
 
 	if (up) {
-		*fd = attr_open_child(pfd, "..", O_PATH);
-		return *fd < 0 ? *fd : 0;
+		*fd = (int)syscall(SYS_openat2, pfd, "..", &how, sizeof how);
+		if (*fd >= 0)
+			return 0;
+		if (errno != EXDEV)
+			return -errno;
+		pfd = target_root_fd(r->f->target);	/* over the backing root lies our own mount */
 	}
 	*fd = fcntl(pfd, F_DUPFD_CLOEXEC, 0);	/* not only directories are asked for by "." */
 	return *fd < 0 ? -errno : 0;
