@@ -185,6 +185,7 @@ int access_need_record(struct eobj *o, struct access_wait *w)
 
 static int need_all(struct eobj *o, enum wait_cond cond, struct access_wait *w)
 {
+	bool whole = false;
 	struct list planned;
 	int r;
 
@@ -199,10 +200,18 @@ static int need_all(struct eobj *o, enum wait_cond cond, struct access_wait *w)
 		if (r == ACCESS_PARKED && !is_here(o)) {
 			o->want_all = true;
 			fetch_plan_all(o, SOURCE_DEMAND, WHOLE_WINDOW, &planned);
+			/* cut off in an earlier life between its last byte, or its truncation, and the end */
+			whole = !o->content.left;
+			if (whole)
+				eobj_ref_locked(o);	/* the waiter may be woken and gone */
 		}
 	}
 	pthread_mutex_unlock(&o->en->mu);
 	fetch_launch(&planned);
+	if (whole) {
+		fetch_finish_if_whole(o);
+		eobj_put(o);
+	}
 	return r;
 }
 

@@ -113,6 +113,37 @@ static void a_rewrite_of_the_old_size_survives(void **state)
 	world_stop(w);
 }
 
+static void truncate_to_nothing(struct world *w)
+{
+	struct eobj *f;
+	int fd;
+
+	world_start(w, true);
+	f = world_look(w, "f");
+	assert_int_equal(NEED(access_need_record(f, &W.w)), 0);
+	fd = openat(target_root_fd(w->target), "f", O_RDWR);
+	assert_int_equal(NEED(access_change_begin(f, &W.w)), 0);
+	assert_int_equal(ftruncate(fd, 0), 0);
+	assert_int_equal(access_truncated(f, fd, 0), 0);
+}
+
+/* Killed when nothing is left to fetch: an open must not wait for the background. */
+static void demand_finishes_what_is_whole(void **state)
+{
+	struct world *w = *state;
+	struct eobj *f;
+
+	world_put_file(w->src, "f", "content", 7);
+	world_die_after(w, truncate_to_nothing);
+	world_start(w, true);
+	f = world_look(w, "f");
+	assert_int_equal(NEED(access_need_content_recorded(f, &W.w)), 0);
+	access_put(f);
+	engine_hold(w->engine, false);
+	world_finish(w);
+	world_stop(w);
+}
+
 static unsigned life_us;
 
 static void live_for_a_while(struct world *w)
@@ -150,7 +181,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WORLD_TEST(a_stub_without_a_row_is_adopted), WORLD_TEST(a_delete_survives_the_kill),
 		WORLD_TEST(an_intent_without_the_act_is_forgotten), WORLD_TEST(a_rewrite_of_the_old_size_survives),
-		WORLD_TEST(random_kills),
+		WORLD_TEST(demand_finishes_what_is_whole), WORLD_TEST(random_kills),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
