@@ -38,7 +38,8 @@ struct list_op {
 	int dirfd;
 	struct source_attr first, last;
 	bool has_first, eof;
-	unsigned relists, stale, refused;
+	unsigned relists, stale;
+	bool refused;			/* for want of room */
 	unsigned refs;			/* outstanding requests; en->mu */
 	int err;			/* the first that happened; en->mu */
 };
@@ -84,11 +85,15 @@ static void fail_all_waiters(struct list_op *op, int err)
 static void run_again(struct deferred *d, bool cancelled)
 {
 	struct list_op *op = list_entry(d, struct list_op, later);
+	uint64_t wait = !cancelled && op->refused ? room_put_off(op->en) : 0;
 
 	if (cancelled) {
 		fail_all_waiters(op, -EIO);
 		end(op);
+	} else if (wait) {
+		deferred_add(op->en, &op->later, wait);
 	} else {
+		op->refused = false;
 		start(op);
 	}
 }
@@ -107,13 +112,12 @@ static void again(struct list_op *op, uint64_t pause)
 	deferred_add(op->en, &op->later, pause);
 }
 
-/* It begins again at its first page, so the pause grows: 1 s .. 32 s. */
+/* It begins again at its first page: in its turn, when the target may take something. */
 static void no_room(struct list_op *op, int err)
 {
-	unsigned n = op->refused < 5 ? op->refused++ : 5;
-
+	op->refused = true;
 	room_refused(op->en, ROOM_NAME, err);
-	again(op, CLOCK_SEC << n);
+	again(op, CLOCK_SEC);
 }
 
 static bool same_directory(const struct source_attr *a, const struct source_attr *b)
