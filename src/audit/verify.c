@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The job: rows from the catalog in the order of their oids, through a window to the threads, and their verdicts back in the same order.
+ * The job: rows from the catalog in the order of their oids, through a window to the threads, and their
+ * verdicts back in the same order.
  *
  *	head ... next ... tail		head: the oldest that is not told yet; next: the first that no thread has taken
  *

@@ -107,8 +107,8 @@ int verify_file(struct verify_job *j, struct verify_item *item, struct verify_bu
 /* -ESTALE: no such inode; -EMEDIUMTYPE: not a regular file; -EOVERFLOW: its size is not `size`, *st is valid. */
 int verify_disk_look(const struct verify_job *j, const struct target_handle *h, uint64_t size, struct stat *st);
 /*
- * The checksum of [0, size) of the inode as it is on the disk, *st as it was after reading.  part_of (may be NULL) is told how far it is,
- * and tells where to begin.  *at is where an error was.  Errors also as verify_disk_look(); -EINTR.
+ * The checksum of [0, size) of the inode as it is on the disk, *st as it was after reading.  part_of (may be NULL)
+ * is told how far it is, and tells where to begin.  *at is where an error was.  Errors also as verify_disk_look(); -EINTR.
  */
 int verify_disk_sum(struct verify_job *j, const struct target_handle *h, uint64_t size, struct verify_item *part_of,
 		    struct verify_buffer *b, uint8_t out[CHECKSUM_SIZE], struct stat *st, uint64_t *at);

@@ -2,10 +2,11 @@
 /*
  * A file's content as the disk has it.
  *
- * O_DIRECT: the kernel writes dirty pages back and then reads below the page cache.  That is not enough everywhere: where O_DIRECT is
- * refused, or the file system takes it and still goes through the cache (btrfs for compressed extents; ext4
- * for journalled data, which statx tells as no alignment), what is cached is written back and dropped first.  What btrfs keeps inline in its
- * metadata (files below some 2 KiB) is read through its metadata cache, which has checksums of its own.
+ * O_DIRECT: the kernel writes dirty pages back and then reads below the page cache.  That is not enough everywhere:
+ * where O_DIRECT is refused, or the file system takes it and still goes through the cache (btrfs for compressed
+ * extents; ext4 for journalled data, which statx tells as no alignment), what is cached is written back and dropped
+ * first.  What btrfs keeps inline in its metadata (files below some 2 KiB) is read through its metadata cache, which
+ * has checksums of its own.
  *
  * Holes are not read but summed up as zeros; where SEEK_DATA is not supported all is read.
  * Never written, and the access time stays (O_NOATIME).

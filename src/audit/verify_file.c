@@ -68,9 +68,11 @@ static void differs(struct verify_item *item, const struct stat *st)
 	const struct catalog_row *row = &item->row;
 
 	if (untouched(row, st))
-		verdict(item, AUDIT_DAMAGED, "damaged: its bytes differ from those that were migrated, and nothing has touched it since");
+		verdict(item, AUDIT_DAMAGED,
+			"damaged: its bytes differ from those that were migrated, and nothing has touched it since");
 	else if ((uint64_t)st->st_size == row->size && same_time(&st->st_mtim, &row->mtime))
-		verdict(item, AUDIT_SUSPECT, "its bytes differ; size and modification time are as migrated, but the inode has been touched since");
+		verdict(item, AUDIT_SUSPECT,
+			"its bytes differ; size and modification time are as migrated, but the inode has been touched since");
 	else
 		verdict(item, AUDIT_CHANGED, "changed since it was migrated");
 }
@@ -80,7 +82,9 @@ static void size_differs(struct verify_item *item, const struct stat *st)
 	unsigned long long was = item->row.size, is = (unsigned long long)st->st_size;
 
 	if (untouched(&item->row, st))
-		verdict(item, AUDIT_DAMAGED, "damaged: it has %llu bytes instead of %llu, and nothing has touched it since it was migrated", is, was);
+		verdict(item, AUDIT_DAMAGED,
+			"damaged: it has %llu bytes instead of %llu, and nothing has touched it since it was migrated",
+			is, was);
 	else
 		verdict(item, AUDIT_CHANGED, "changed since it was migrated: %llu bytes instead of %llu", is, was);
 }
@@ -151,7 +155,8 @@ static bool as_promised(const struct catalog_row *row, const struct source_attr 
 static void source_differs(struct verify_item *item, const struct source_attr *a)
 {
 	if (as_promised(&item->row, a))
-		verdict(item, AUDIT_SOURCE_CHANGED, "the source has other bytes now, though its size and modification time are as migrated");
+		verdict(item, AUDIT_SOURCE_CHANGED,
+			"the source has other bytes now, though its size and modification time are as migrated");
 	else
 		verdict(item, AUDIT_SOURCE_CHANGED, "the source has another version now");
 }
@@ -203,8 +208,10 @@ static int against_source(struct verify_job *j, struct verify_item *item, struct
 /* Does the source still have this name, with something of this type? */
 static int check_name(struct verify_job *j, struct verify_item *item)
 {
-	static const enum source_type types[] = { [CATALOG_DIR] = SOURCE_DIR, [CATALOG_LNK] = SOURCE_LNK, [CATALOG_BLK] = SOURCE_BLK,
-		[CATALOG_CHR] = SOURCE_CHR, [CATALOG_FIFO] = SOURCE_FIFO, [CATALOG_SOCK] = SOURCE_SOCK };
+	static const enum source_type types[] = {
+		[CATALOG_DIR] = SOURCE_DIR, [CATALOG_LNK] = SOURCE_LNK, [CATALOG_BLK] = SOURCE_BLK,
+		[CATALOG_CHR] = SOURCE_CHR, [CATALOG_FIFO] = SOURCE_FIFO, [CATALOG_SOCK] = SOURCE_SOCK,
+	};
 	struct catalog_row *row = &item->row;
 	struct source_attr a;
 	struct source_fh fh;
