@@ -33,7 +33,7 @@ class Dmm:
     def __init__(self, work, program, source, target, state, *options, env=None, wrapper=()):
         self.events = []
         self._changed = threading.Condition()
-        self._work = work
+        self._work, self._target = work, target
         self.logs = tempfile.mkdtemp(prefix="run-", dir=str(work))
         self.argv = [*wrapper, program, "run", source, target, "--state", state, "--json", *options]
         self.started = time.monotonic()
@@ -181,6 +181,7 @@ class Dmm:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     pass
+        sysx.fuse_abort(self._target)
         self.process.wait()
 
     # -- what it printed

@@ -94,6 +94,22 @@ def _unescape(text):
     return text
 
 
+def fuse_abort(path):
+    """
+    End a FUSE connection whose mount is at this path: nobody waits for its server any more.  A server that
+    waits for itself cannot be killed otherwise.
+    """
+    with open("/proc/self/mountinfo", "rb") as f:
+        for line in f:
+            fields = line.split()
+            if _unescape(fields[4]) == os.fsencode(path) and b" - fuse" in line:
+                try:
+                    with open("/sys/fs/fuse/connections/%d/abort" % int(fields[2].split(b":")[1]), "w") as abort:
+                        abort.write("1")
+                except OSError:
+                    pass	# gone meanwhile, or fusectl is not mounted
+
+
 def umount_lazy(path):
     _check(_libc.umount2(os.fsencode(path), 2), path)
 
