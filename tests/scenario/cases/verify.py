@@ -93,10 +93,12 @@ def interrupted_sums(e):
         for _ in range(20):
             f.write(e.random.randbytes(1 << 20))
         f.write(b"tail")
+    with open(e.source_dir + "/last", "wb") as f:
+        f.write(b"holds the end")
     trees.mixed(e.source_dir, e.seed, 60)
     e.serve()
     for number in range(3):
-        run = e.run("--whole-file-limit", "1M", faults="read name=large delay=400ms; read name=large every=2 short")
+        run = e.run("--whole-file-limit", "1M", faults="read name=large delay=400ms; read name=large every=2 short; read name=last stall")
         run.mounted()
         with open(e.path("large"), "rb") as f:	# in the middle, on demand
             f.seek((5 + 5 * number) << 20)
