@@ -302,7 +302,7 @@ def _retry(m, faults, *options):
     """The source is well again, and the user says so."""
     m.run.wait_for("errors-left", 15)
     open(faults, "w").close()
-    os.kill(m.run.worker, signal.SIGHUP)
+    m.run.signal_worker(signal.SIGHUP)
     time.sleep(0.05)
     asked = subprocess.run([program(), "retry", m.state, "--all", *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                            stderr=subprocess.STDOUT, timeout=30)

@@ -34,6 +34,7 @@ class Dmm:
         self.events = []
         self._changed = threading.Condition()
         self._work, self._target = work, target
+        self._born = {}		# worker's pid -> its start time: pids are reused
         self.logs = tempfile.mkdtemp(prefix="run-", dir=str(work))
         self.argv = [*wrapper, program, "run", source, target, "--state", state, "--json", *options]
         self.started = time.monotonic()
@@ -59,6 +60,7 @@ class Dmm:
                     event = {"event": "not-an-event", "line": line.decode(errors="replace")}
                 event["_at"] = time.monotonic()
                 if event["event"] == "starting":
+                    self._born[event["pid"]] = _work.start_time(event["pid"])
                     self._work.remember(event["pid"])
                 with self._changed:
                     self.events.append(event)
@@ -122,8 +124,14 @@ class Dmm:
         """pid of the worker"""
         return self.wait_for("starting", 30)["pid"]
 
+    def signal_worker(self, number):
+        pid = self.worker
+        if _work.start_time(pid) is None or _work.start_time(pid) != self._born[pid]:
+            raise ProcessLookupError("the worker has ended")
+        os.kill(pid, number)
+
     def kill_worker(self):
-        os.kill(self.worker, signal.SIGKILL)
+        self.signal_worker(signal.SIGKILL)
 
     def signal(self, number):
         self.process.send_signal(number)
@@ -134,7 +142,7 @@ class Dmm:
 
     def release_background(self):
         """Ends DMM_TEST_HOLD_BACKGROUND."""
-        os.kill(self.worker, signal.SIGUSR2)
+        self.signal_worker(signal.SIGUSR2)
 
     def exit(self, timeout=60):
         """Wait for the program's end; returns its exit code.  Checks the contract between it and the final event."""
@@ -175,12 +183,13 @@ class Dmm:
 
     def abandon(self):
         """For the end of a test that failed: no process stays."""
-        for pid in {self.process.pid} | {e["pid"] for e in self.all("starting")}:
-            if _work.start_time(pid):
+        for pid, born in list(self._born.items()):
+            if born and _work.start_time(pid) == born:
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     pass
+        self.process.kill()	# nothing when it has been waited for
         sysx.fuse_abort(self._target)
         self.process.wait()
 
