@@ -432,20 +432,32 @@ static void test_same(void **state)
 	assert_memory_equal(&before.st_ctim, &after.st_ctim, sizeof after.st_ctim);
 }
 
+/* A mapped and locked page stays in the page cache, whatever else happens on this host. */
+static char *pin_page(struct rig *g, const char *name, size_t at)
+{
+	int fd = open(path_in(g->target_dir, name), O_RDONLY);
+	char *page = mmap(NULL, 4096, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, (off_t)at);
+
+	assert_true(fd >= 0 && page != MAP_FAILED && !mlock(page, 4096));
+	close(fd);
+	return page;
+}
+
 /* The bytes in the page cache are right; those on the disk are not. */
 static void test_reads_the_disk(void **state)
 {
 	struct rig *g = *state;
 	struct audit_verify_progress p;
 	uint64_t small = file(g, "small", 70000), large = file(g, "large", 9 * MIB + 777);
-	char cached[4096];
+	char cached[4096], *pinned = pin_page(g, "small", 4096);
 
 	file(g, "sound", 70000);
-	memcpy(cached, first_page(g, "small", 4096), sizeof cached);
+	memcpy(cached, pinned, sizeof cached);
 	damage(g, "small", 4096);
 	damage(g, "large", 6 * MIB + 8192);
 	assert_memory_equal(cached, first_page(g, "small", 4096), sizeof cached);	/* an application sees nothing of it */
 	run_all(g, &p);
+	munmap(pinned, sizeof cached);
 	expect(g, small, damaged(g), "small");
 	expect(g, large, damaged(g), "large");
 	assert_int_equal(g->nfound, 2);
@@ -498,7 +510,6 @@ static void test_compressed(void **state)
 	fd = open(g->image, O_RDWR);
 	assert_int_equal(pwrite(fd, "damage", 6, (off_t)at + 1000), 6);
 	close(fd);
-	assert_memory_equal(first_page(g, "compressed", 0), data, BLOCK);
 	run_all(g, &p);
 	expect(g, oid, AUDIT_UNREADABLE, "compressed");
 	shell("mount -o remount,compress=no %s", g->mount);
