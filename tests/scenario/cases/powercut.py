@@ -39,9 +39,10 @@ class _Cut(model.Model):
     """
 
     def _set(self, change, value):
+        low = change.fact.value
         super()._set(change, value)
-        if change.what == "size" and isinstance(change.other, model.Range):
-            change.fact.past += (change.other,)
+        if change.what == "size" and isinstance(low, int) and isinstance(value, int) and low < value:
+            change.fact.past += (model.Range(low, value),)
 
     def end(self, line):
         pending, durable = self.pending[line["n"]], self.durable
