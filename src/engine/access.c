@@ -453,6 +453,8 @@ void access_overlay_stat(struct eobj *o, struct stat *st)
 	pthread_mutex_lock(&en->mu);
 	if (o == en->root && !en->plain)
 		st->st_mode = (st->st_mode & S_IFMT) | (en->root_mode & 07777);
+	if (o == en->root && !en->plain && st->st_nlink > 1)
+		st->st_nlink--;		/* the holder; a file system that counts no directories says 1 */
 	if (!is_clean(o) && !(o->mark_flags & TARGET_MARK_TIMES))
 		st->st_ctim = eobj_time(o->promise.ctime);
 	if (!is_here(o)) {

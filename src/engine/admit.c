@@ -346,10 +346,7 @@ static int admit_linked(const struct admission *ad)
 	int r;
 
 	pthread_mutex_lock(&en->link_mu);
-	r = en->holder_ready ? 0 : target_holder_prepare(en->target);
-	en->holder_ready = !r;
-	if (!r)
-		r = find_object(en, ad->a, &o);
+	r = find_object(en, ad->a, &o);
 	if (r == -ENOENT) {
 		r = make_stub(ad);
 	} else if (!r) {

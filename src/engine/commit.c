@@ -150,10 +150,15 @@ bool commit_pause(struct engine *en)
 
 static bool persist(struct engine *en, struct list *batch)
 {
+	bool refused = false;
+
 	for (;;) {
 		int r = flush_group(en);
 		bool flushed = !r;
 
+		if (flushed && refused)
+			room_over(en);
+		refused |= !flushed;
 		if (!r)
 			r = record_group(en, batch);
 		if (!r)
@@ -217,8 +222,11 @@ static void clean_again(struct deferred *d, bool cancelled)
 {
 	struct clean_op *op = list_entry(d, struct clean_op, again);
 
-	if (!cancelled)		/* else the next worker finds it on the cleaning list */
+	if (!cancelled) {	/* else the next worker finds it on the cleaning list */
 		commit_clean(op->o->en, op->o);
+		if (op->o->mark_gone)
+			room_over(op->o->en);
+	}
 	eobj_put(op->o);
 	free(op);
 }

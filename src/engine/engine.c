@@ -228,6 +228,11 @@ static int load_root(struct engine *en, struct err *e)
 				return r;
 		}
 	}
+	if (catalog_phase(en->catalog) == CATALOG_RUNNING) {
+		r = target_holder_prepare(en->target);
+		if (r)
+			return err_sys(e, r, "the target directory cannot be prepared");
+	}
 	r = eobj_load(en, CATALOG_ROOT_OID, NULL, &en->root);
 	if (r)
 		return err_sys(e, r, "the root directory of the migration cannot be loaded");

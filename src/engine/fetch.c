@@ -38,6 +38,7 @@ struct fetch {
 	unsigned stale;
 	uint64_t off, end;
 	struct checksum_stream *hash;	/* of a chunk that comes in pieces, up to off */
+	bool refused;			/* by the target, for want of room */
 	bool unhashed;
 	bool unchecked;			/* an answer came without attributes (allowed in NFSv3) */
 	struct resolve resolve;
@@ -420,7 +421,11 @@ static int land(struct fetch *f, const struct source_req *req, uint64_t limit)
 		if (f->lane == SOURCE_BACKGROUND)
 			o->en->landed_background += n;
 		pthread_mutex_unlock(&o->en->mu);
-		room_found(o->en, ROOM_DATA);
+		if (f->refused)
+			room_over(o->en);
+		else
+			room_found(o->en, ROOM_DATA);
+		f->refused = false;
 	}
 	return r;
 }
@@ -460,6 +465,7 @@ static void target_refused(struct fetch *f, int r)
 	if (room_is_passing(r)) {
 		room_refused(o->en, ROOM_DATA, r);
 		let_readers_decide(o);
+		f->refused = true;
 		f->again.run = run_again;
 		deferred_add(o->en, &f->again, full_pause);
 		return;

@@ -340,7 +340,7 @@ void list_start(struct eobj *dir, enum source_lane lane);	/* mu not held; does n
 
 /* ---- no room (room.c); mu not held unless noted ---- */
 
-enum room_of { ROOM_NAME, ROOM_DATA };	/* blocks may be gone while names still fit, and the other way round */
+enum room_of { ROOM_NAME, ROOM_DATA };	/* names, marks, times; blocks: one may be gone while the other still fits */
 
 struct room {
 	bool full, catalog_full;
@@ -352,6 +352,7 @@ struct room {
 bool room_is_passing(int err);		/* of the target: nobody's fault, try again later */
 void room_refused(struct engine *en, enum room_of of, int err);
 void room_found(struct engine *en, enum room_of of);	/* such a thing went through */
+void room_over(struct engine *en);		/* the very thing that had been refused went through */
 void room_tick(struct engine *en);		/* now and then: says that it is over */
 bool room_is_full(const struct engine *en);	/* mu held: for people */
 /* May the background start something?  0 = yes (one thing at a time while it is full), else wait so long (ns); mu held. */
@@ -453,7 +454,6 @@ struct engine {
 	uint32_t read_max;
 	struct list fresh_dirs, fresh_files;	/* struct eobj, oldest first */
 	unsigned fresh_dir_count, fresh_file_count;
-	bool holder_ready;		/* link_mu */
 	bool links_swept, discovery_done;
 	uint64_t sweep_after;		/* clock_mono(): not before; 0 = never tried */
 	struct room room;

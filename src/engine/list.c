@@ -39,7 +39,7 @@ struct list_op {
 	struct source_attr first, last;
 	bool has_first, eof;
 	unsigned relists, stale;
-	bool refused;			/* for want of room */
+	bool refused, was_refused;	/* for want of room: now, ever */
 	unsigned refs;			/* outstanding requests; en->mu */
 	int err;			/* the first that happened; en->mu */
 };
@@ -115,7 +115,7 @@ static void again(struct list_op *op, uint64_t pause)
 /* It begins again at its first page: in its turn, when the target may take something. */
 static void no_room(struct list_op *op, int err)
 {
-	op->refused = true;
+	op->refused = op->was_refused = true;
 	room_refused(op->en, ROOM_NAME, err);
 	again(op, CLOCK_SEC);
 }
@@ -173,7 +173,10 @@ static void finished(struct list_op *op)
 		return;
 	}
 	POINT("list.finished");
-	room_found(en, ROOM_NAME);
+	if (op->was_refused)
+		room_over(en);
+	else
+		room_found(en, ROOM_NAME);
 	wakes_init(&k);
 	pthread_mutex_lock(&en->mu);
 	eobj_reach(op->dir, STAGE_HERE);

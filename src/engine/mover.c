@@ -201,6 +201,12 @@ static bool start_listing(struct mover *m)
 	return true;
 }
 
+/* mu held.  While there is no room, what was put off is enough to find out when there is. */
+static unsigned depth(const struct engine *en)
+{
+	return en->room.full ? 1 : en->depth;
+}
+
 /* Ask for more of the big file in hand; true when there is nothing more to ask. */
 static bool push_big(struct mover *m)
 {
@@ -210,7 +216,7 @@ static bool push_big(struct mover *m)
 
 	list_init(&planned);
 	pthread_mutex_lock(&en->mu);
-	while (m->big_at < m->big->content.count && en->fetches_inflight < en->depth) {
+	while (m->big_at < m->big->content.count && en->fetches_inflight < depth(en)) {
 		fetch_plan(m->big, m->big_at, SOURCE_BACKGROUND, &planned);
 		m->big_at++;
 	}
@@ -279,7 +285,7 @@ static bool may_fetch(struct engine *en)
 	bool room;
 
 	pthread_mutex_lock(&en->mu);
-	room = en->fetches_inflight < en->depth && !paused(en);
+	room = en->fetches_inflight < depth(en) && !paused(en);
 	pthread_mutex_unlock(&en->mu);
 	return room;
 }

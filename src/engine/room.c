@@ -70,10 +70,19 @@ void room_found(struct engine *en, enum room_of of)
 
 	pthread_mutex_lock(&en->mu);
 	/* what still fits beside what does not is no news */
-	if (m->full && m->of == of && now > m->until) {
+	if (m->full && (m->of == of || m->err == -EROFS) && now > m->until) {
 		m->full = false;
 		m->found_at = now;
 	}
+	pthread_mutex_unlock(&en->mu);
+}
+
+void room_over(struct engine *en)
+{
+	pthread_mutex_lock(&en->mu);
+	if (en->room.full)
+		en->room.found_at = clock_mono();
+	en->room.full = false;
 	pthread_mutex_unlock(&en->mu);
 }
 

@@ -137,7 +137,8 @@ int target_sync_all(struct target *t);
  * nothing was tried. */
 int target_sync_one(struct target *t, const struct target_handle *h);
 
-/* Holder of last names (D5).  Prepared as soon as there may be something to hide: a full disk must not stop a delete. */
+/* Holder of last names (D5).  Prepared before anything is mounted or made: a full disk must not stop a delete, and nobody else sets the
+ * root's times meanwhile, which are put back. */
 int target_holder_prepare(struct target *t);
 int target_holder_hide(struct target *t, int dirfd, const char *name, uint64_t oid);	/* rename into the holder */
 int target_holder_drop(struct target *t, uint64_t oid);	/* remove it from the holder; -ENOENT: was not there */

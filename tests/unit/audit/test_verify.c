@@ -33,6 +33,7 @@
 #include "audit/audit.h"
 #include "base/clock.h"
 #include "base/hash.h"
+#include "../target/disk.h"
 
 enum { SKIPPED = 77, MIB = 1 << 20, FINDINGS = 64 };
 
@@ -1045,34 +1046,6 @@ static int all_on(const char *dir, const char *kind)
 	return failed;
 }
 
-/*
- * The new namespace has copies of all mounts of this host.  Those of tests that run beside this one must not live as long
- * as this one: a migration ends when nothing has its mount any more.
- */
-static void forget_mounts(void)
-{
-	FILE *f = fopen("/proc/self/mountinfo", "r");
-	char line[8192], path[4096], type[64], source[1024];
-	char **paths = calloc(4096, sizeof *paths);
-	unsigned n = 0;
-
-	while (f && paths && fgets(line, sizeof line, f)) {
-		char *tail = strstr(line, " - ");
-
-		if (tail && n < 4096 && sscanf(line, "%*s %*s %*s %*s %4095s", path) == 1 &&
-		    sscanf(tail, " - %63s %1023s", type, source) == 2 &&
-		    (!strncmp(type, "fuse", 4) || !strncmp(source, "/dev/loop", 9)))
-			paths[n++] = strdup(path);
-	}
-	if (f)
-		fclose(f);
-	while (n) {
-		umount2(paths[--n], MNT_DETACH);
-		free(paths[n]);
-	}
-	free(paths);
-}
-
 /* As tests/unit/target/disk.c: the images' file system must not be the one that the mount points are on. */
 static int child(const char *dir, pid_t parent)
 {
@@ -1088,7 +1061,7 @@ static int child(const char *dir, pid_t parent)
 		perror("no private mount namespace");
 		return 1;
 	}
-	forget_mounts();
+	disk_forget_mounts();
 	if (mount("dmm-test", images, "tmpfs", 0, "mode=0700")) {
 		perror("no private mount namespace");
 		return 1;

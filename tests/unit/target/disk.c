@@ -33,16 +33,40 @@ static const struct kind kinds[] = {
  * dies with everything in it, mounts stay connected to their parents, and an image whose
  * loop device is mounted above it would keep itself alive for ever.
  */
+void disk_forget_mounts(void)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "r");
+	char line[8192], path[4096], type[64], source[1024];
+	char **paths = calloc(4096, sizeof *paths);
+	unsigned n = 0;
+
+	while (f && paths && fgets(line, sizeof line, f)) {
+		char *tail = strstr(line, " - ");
+
+		if (tail && n < 4096 && sscanf(line, "%*s %*s %*s %*s %4095s", path) == 1 &&
+		    sscanf(tail, " - %63s %1023s", type, source) == 2 &&
+		    (!strncmp(type, "fuse", 4) || !strncmp(source, "/dev/loop", 9)))
+			paths[n++] = strdup(path);
+	}
+	if (f)
+		fclose(f);
+	while (n) {
+		umount2(paths[--n], MNT_DETACH);
+		free(paths[n]);
+	}
+	free(paths);
+}
+
 int disk_private(const char *dir)
 {
 	char images[4096];
 
 	snprintf(images, sizeof images, "%s/images", dir);
 	if (mkdir(images, 0700) || unshare(CLONE_NEWNS) ||
-	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
-	    mount("dmm-test", images, "tmpfs", 0, "mode=0700"))
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
 		return -errno;
-	return 0;
+	disk_forget_mounts();
+	return mount("dmm-test", images, "tmpfs", 0, "mode=0700") ? -errno : 0;
 }
 
 static void die(const char *what, const char *detail)

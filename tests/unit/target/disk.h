@@ -13,6 +13,12 @@
 #ifndef TESTS_TARGET_DISK_H
 #define TESTS_TARGET_DISK_H
 
+/*
+ * A new namespace has copies of all mounts of this host.  Those of tests that run beside this one must not live as long
+ * as this one: a migration ends when nothing has its mount any more.
+ */
+void disk_forget_mounts(void);
+
 /* Enter a private mount namespace, with memory for the images in dir.  0 or -errno. */
 int disk_private(const char *dir);
 
