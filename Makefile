@@ -8,11 +8,11 @@
 #   make deps    install the Debian packages of packaging/debian-packages.txt
 #   make demo    watch a migration of a real tree from a real NFS server
 #   make check   everything that must hold; last line `N passed, N failed`
-#   make soak    scenarios over and over with new seeds: SOAK_SECONDS=600
+#   make soak    a thousand kills, a hundred power cuts a file system, ...: at most SOAK_SECONDS=3600
 #   make bench   medians of the figures that matter
 #   make clean
 
-SOAK_SECONDS ?= 600
+SOAK_SECONDS ?= 3600
 PACKAGES = $(shell sed 's/\#.*//' packaging/debian-packages.txt)
 
 all: build/build.ninja

@@ -106,7 +106,7 @@ def table(all_kinds):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--seconds", type=float, default=3600)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     args = parser.parse_args()
     chance = random.Random(args.seed)
