@@ -312,6 +312,7 @@ static void test_rate(void **state)
 	assert_true(took > 1200 * CLOCK_MS && took < 20 * CLOCK_SEC);
 	assert_true(g->progress_calls >= 2);
 }
+
 /* ---- */
 
 static int recorded(struct rig *g)
