@@ -15,8 +15,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/point.h"
@@ -117,6 +119,14 @@ static int move(struct request *r, struct move *m)
 	return act(r, m, replaces);
 }
 
+/* We look before the target's file system does; its own answer differs. */
+static int not_empty(const struct fusefs *f)
+{
+	struct statfs s;
+
+	return !fstatfs(target_root_fd(f->target), &s) && s.f_type == XFS_SUPER_MAGIC ? -EEXIST : -ENOTEMPTY;
+}
+
 static int rename_run(struct request *r)
 {
 	struct move m = { .pfd = -1, .npfd = -1, .from.fd = -1, .to.fd = -1 };
@@ -130,6 +140,8 @@ static int rename_run(struct request *r)
 		return -ENOENT;
 	m.exchange = r->flags & RENAME_EXCHANGE;
 	rc = move(r, &m);
+	if (rc == -ENOTEMPTY)
+		rc = not_empty(r->f);
 	cleanup_close(&m.pfd);
 	cleanup_close(&m.npfd);
 	cleanup_close(&m.from.fd);

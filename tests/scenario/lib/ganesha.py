@@ -130,6 +130,8 @@ class Ganesha:
     def freeze(self):
         """The network goes silent: connections stay, nothing answers."""
         os.kill(self.process.pid, signal.SIGSTOP)
+        while any(sysx.thread_state(self.process.pid, t) not in "TZX" for t in os.listdir("/proc/%d/task" % self.process.pid)):
+            time.sleep(0.001)	# its threads stop one after the other
 
     def thaw(self):
         os.kill(self.process.pid, signal.SIGCONT)

@@ -117,3 +117,12 @@ def umount_lazy(path):
 def drop_caches(what=3):
     with open("/proc/sys/vm/drop_caches", "w") as f:
         f.write(str(what))
+
+
+def thread_state(pid, tid):
+    """R, S, D, T ...; X when it is gone."""
+    try:
+        with open("/proc/%d/task/%s/stat" % (pid, tid)) as f:
+            return f.read().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
