@@ -16,7 +16,9 @@
 #include <errno.h>
 #include <string.h>
 
-#define SUM_BYTES 16
+#include "base/checksum.h"
+
+#define SUM_BYTES CHECKSUM_SIZE
 
 struct range {
 	int64_t start, stop;
@@ -76,18 +78,6 @@ static int touching(struct catalog *c, uint64_t oid, int64_t upto, struct range 
 	return r;
 }
 
-/* Big-endian numbers, modulo 2^128. */
-static void add_sum(uint8_t to[SUM_BYTES], const uint8_t n[SUM_BYTES])
-{
-	unsigned carry = 0;
-
-	for (int i = SUM_BYTES - 1; i >= 0; i--) {
-		carry += (unsigned)to[i] + n[i];
-		to[i] = (uint8_t)carry;
-		carry >>= 8;
-	}
-}
-
 /* g grows by a range that touches or overlaps it. */
 static void absorb(struct range *g, const struct range *other)
 {
@@ -95,7 +85,7 @@ static void absorb(struct range *g, const struct range *other)
 
 	g->summed = g->summed && other->summed && apart;
 	if (g->summed)
-		add_sum(g->sum, other->sum);
+		checksum_add(g->sum, other->sum);
 	g->start = other->start < g->start ? other->start : g->start;
 	g->stop = other->stop > g->stop ? other->stop : g->stop;
 }

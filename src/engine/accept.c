@@ -55,30 +55,14 @@ static void let_go(struct quarantine *t)
 
 /* ---- recording ---- */
 
-static struct catalog_time row_time(struct source_time s)
-{
-	return (struct catalog_time){ s.sec, s.nsec };
-}
-
 static void promise_of(const struct quarantine *t, const struct target_handle *h, struct catalog_row *row)
 {
 	const struct source_attr *a = &t->attr;
 
 	*row = t->row;
 	row->type = admit_row_type(a->type);
-	row->size = a->size;
-	row->used = a->used;
-	row->fsid = a->fsid;
-	row->fileid = a->fileid;
-	row->change = a->change;
-	row->nlink = a->nlink;
-	row->atime = row_time(a->atime);
-	row->mtime = row_time(a->mtime);
-	row->ctime = row_time(a->ctime);
-	row->handle[0] = h->len;
-	row->handle[1] = h->type;
-	memcpy(row->handle + 2, h->data, h->len);
-	row->handle_len = (uint8_t)(h->len + 2);
+	eobj_promise_row(row, a);
+	eobj_handle_row(row, h);
 }
 
 static int record(struct quarantine *t, const struct target_handle *h)

@@ -57,11 +57,6 @@ static mode_t type_bits(enum source_type t)
 	return map[t];
 }
 
-static struct catalog_time row_time(struct source_time t)
-{
-	return (struct catalog_time){ .sec = t.sec, .nsec = t.nsec };
-}
-
 static void fill_row(const struct admission *ad, uint64_t oid, const struct target_handle *h,
 		     struct catalog_row *row)
 {
@@ -72,21 +67,9 @@ static void fill_row(const struct admission *ad, uint64_t oid, const struct targ
 	row->parent = ad->dir->oid;
 	row->type = admit_row_type(a->type);
 	row->flags = a->type != SOURCE_DIR && a->nlink > 1 ? CATALOG_F_LINKS : 0;
-	row->size = a->size;
-	row->used = a->used;
-	row->fsid = a->fsid;
-	row->fileid = a->fileid;
-	row->change = a->change;
-	row->nlink = a->nlink;
-	row->atime = row_time(a->atime);
-	row->mtime = row_time(a->mtime);
-	row->ctime = row_time(a->ctime);
-	if (h) {
-		row->handle[0] = h->len;
-		row->handle[1] = h->type;
-		memcpy(row->handle + 2, h->data, h->len);
-		row->handle_len = (uint8_t)(h->len + 2);
-	}
+	eobj_promise_row(row, a);
+	if (h)
+		eobj_handle_row(row, h);
 	row->name_len = (uint16_t)ad->len;
 	memcpy(row->name, ad->name, ad->len);
 }

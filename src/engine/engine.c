@@ -153,18 +153,8 @@ static void root_row(struct engine *en, const struct target_handle *h, struct ca
 	memset(row, 0, sizeof *row);
 	row->oid = CATALOG_ROOT_OID;
 	row->type = CATALOG_DIR;
-	row->size = a->size;
-	row->fsid = a->fsid;
-	row->fileid = a->fileid;
-	row->change = a->change;
-	row->nlink = a->nlink;
-	row->atime = (struct catalog_time){ a->atime.sec, a->atime.nsec };
-	row->mtime = (struct catalog_time){ a->mtime.sec, a->mtime.nsec };
-	row->ctime = (struct catalog_time){ a->ctime.sec, a->ctime.nsec };
-	row->handle[0] = h->len;
-	row->handle[1] = h->type;
-	memcpy(row->handle + 2, h->data, h->len);
-	row->handle_len = (uint8_t)(h->len + 2);
+	eobj_promise_row(row, a);
+	eobj_handle_row(row, h);
 }
 
 /* The first steps of a new migration; the row comes last, so that a crash before it starts over. */

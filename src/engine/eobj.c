@@ -111,14 +111,35 @@ void eobj_mark(const struct eobj *o, struct target_mark *m)
 				   .app_mtime = o->app_mtime };
 }
 
-static struct source_time from_row_time(struct catalog_time t)
-{
-	return (struct source_time){ .sec = t.sec, .nsec = t.nsec };
-}
-
 static struct catalog_time to_row_time(struct source_time t)
 {
 	return (struct catalog_time){ .sec = t.sec, .nsec = t.nsec };
+}
+
+void eobj_promise_row(struct catalog_row *row, const struct source_attr *a)
+{
+	row->size = a->size;
+	row->used = a->used;
+	row->fsid = a->fsid;
+	row->fileid = a->fileid;
+	row->change = a->change;
+	row->nlink = a->nlink;
+	row->atime = to_row_time(a->atime);
+	row->mtime = to_row_time(a->mtime);
+	row->ctime = to_row_time(a->ctime);
+}
+
+void eobj_handle_row(struct catalog_row *row, const struct target_handle *h)
+{
+	row->handle[0] = h->len;
+	row->handle[1] = h->type;
+	memcpy(row->handle + 2, h->data, h->len);
+	row->handle_len = (uint8_t)(h->len + 2);
+}
+
+static struct source_time from_row_time(struct catalog_time t)
+{
+	return (struct source_time){ .sec = t.sec, .nsec = t.nsec };
 }
 
 struct eobj *eobj_make(struct engine *en, const struct catalog_row *row)
@@ -213,12 +234,8 @@ void eobj_to_row(const struct eobj *o, struct catalog_row *row)
 	row->atime = to_row_time(o->promise.atime);
 	row->mtime = to_row_time(o->promise.mtime);
 	row->ctime = to_row_time(o->promise.ctime);
-	if (o->th.len) {
-		row->handle[0] = o->th.len;
-		row->handle[1] = o->th.type;
-		memcpy(row->handle + 2, o->th.data, o->th.len);
-		row->handle_len = (uint8_t)(o->th.len + 2);
-	}
+	if (o->th.len)
+		eobj_handle_row(row, &o->th);
 	if (o->type == CATALOG_REG && !o->promise.size) {
 		checksum_of("", 0, 0, row->checksum);
 		row->has_checksum = !o->modified;

@@ -190,6 +190,8 @@ void eobj_mark(const struct eobj *o, struct target_mark *m);	/* mu held: what th
 int eobj_write_mark(struct engine *en, struct eobj *o, int fd);
 struct timespec eobj_time(struct source_time t);
 void eobj_promise(struct promise *p, const struct source_attr *a);
+void eobj_promise_row(struct catalog_row *row, const struct source_attr *a);
+void eobj_handle_row(struct catalog_row *row, const struct target_handle *h);
 
 /* ---- waiting (wait.c) ---- */
 
