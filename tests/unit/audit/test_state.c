@@ -10,7 +10,6 @@
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,7 +21,6 @@
 #include "base/cleanup.h"
 #include "base/creds.h"
 
-enum { SKIPPED = 77 };
 enum {	/* oids */
 	ROOT = 1, UNLISTED = 2, LISTED = 3, FILE_FOUND = 4, FILE_CLEAN = 5, FILE_PUT_ASIDE = 6, LINK = 7, FIFO = 8, DONE = 9,
 	FILE_DONE = 10, DELETED = 11, DELETING = 12, HELD = 13, CHANGED = 14, FILE_AGAIN = 15, NAME = 16, EMPTY = 17,
@@ -933,41 +931,7 @@ static int all_on(const char *dir, const char *kind)
 	return failed;
 }
 
-static int child(const char *dir, pid_t parent)
-{
-	static const char *const kinds[] = { "ext4", "xfs", "btrfs" };
-	int failed = 0;
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent || disk_private(dir))
-		return 1;
-	for (unsigned i = 0; i < 3; i++)
-		failed += all_on(dir, kinds[i]);
-	return !!failed;
-}
-
 int main(void)
 {
-	const char *tmp = getenv("TMPDIR");
-	char dir[2048];
-	pid_t parent, pid;
-	int status;
-
-	if (geteuid()) {
-		fprintf(stderr, "skipped: file systems are mounted by root only\n");
-		return SKIPPED;
-	}
-	snprintf(dir, sizeof dir, "%s/dmm-state-XXXXXX", tmp ? tmp : "/var/tmp");
-	if (!mkdtemp(dir)) {
-		perror(dir);
-		return 1;
-	}
-	parent = getpid();
-	pid = fork();
-	if (!pid)
-		exit(child(dir, parent));
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		status = 1;
-	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+	return disk_everywhere("state", NULL, all_on);
 }

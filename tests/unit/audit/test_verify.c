@@ -9,20 +9,15 @@
 #include "verify_rig.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "../target/disk.h"
-
-enum { SKIPPED = 77 };	/* what meson and automake understand */
 
 static void test_same(void **state)
 {
@@ -346,53 +341,7 @@ static int all_on(const char *dir, const char *kind)
 	return failed;
 }
 
-/* As tests/unit/target/disk.c: the images' file system must not be the one that the mount points are on. */
-static int child(const char *dir, pid_t parent)
-{
-	static const char *const kinds[] = { "ext4", "xfs", "btrfs" };
-	char images[2100];
-	int failed = 0;
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
-		return 1;
-	snprintf(images, sizeof images, "%s/images", dir);
-	if (mkdir(images, 0700) || unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL)) {
-		perror("no private mount namespace");
-		return 1;
-	}
-	disk_forget_mounts();
-	if (mount("dmm-test", images, "tmpfs", 0, "mode=0700")) {
-		perror("no private mount namespace");
-		return 1;
-	}
-	for (unsigned i = 0; i < 3; i++)
-		failed += all_on(dir, kinds[i]);
-	return !!failed;
-}
-
 int main(void)
 {
-	const char *tmp = getenv("TMPDIR");
-	char dir[2048];
-	pid_t parent, pid;
-	int status;
-
-	if (geteuid()) {
-		fprintf(stderr, "skipped: file systems are mounted by root only\n");
-		return SKIPPED;
-	}
-	snprintf(dir, sizeof dir, "%s/dmm-verify-XXXXXX", tmp ? tmp : "/var/tmp");
-	if (!mkdtemp(dir)) {
-		perror(dir);
-		return 1;
-	}
-	parent = getpid();
-	pid = fork();
-	if (!pid)
-		exit(child(dir, parent));
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		status = 1;
-	rig_remove(dir);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+	return disk_everywhere("verify", NULL, all_on);
 }

@@ -3,15 +3,20 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <sched.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+enum { SKIPPED = 77 };	/* for meson */
 
 enum { MAX_ARGS = 8 };
 
@@ -139,4 +144,56 @@ void disk_umount(const char *path)
 {
 	if (umount2(path, 0) || rmdir(path))
 		die(path, strerror(errno));
+}
+
+static int child(const char *dir, pid_t parent, int (*first)(const char *dir),
+		 int (*all_on)(const char *dir, const char *kind))
+{
+	static const char *const everywhere[] = { "ext4", "xfs", "btrfs" };
+	int failed, r;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		return 1;
+	r = disk_private(dir);
+	if (r) {
+		fprintf(stderr, "no private mount namespace: %s\n", strerror(-r));
+		return 1;
+	}
+	failed = first ? first(dir) : 0;
+	for (unsigned i = 0; i < 3; i++)
+		failed += all_on(dir, everywhere[i]);
+	return !!failed;
+}
+
+static int remove_one(const char *path, const struct stat *st, int what, struct FTW *ftw)
+{
+	(void)st, (void)what, (void)ftw;
+	return remove(path);
+}
+
+int disk_everywhere(const char *name, int (*first)(const char *dir), int (*all_on)(const char *dir, const char *kind))
+{
+	const char *tmp = getenv("TMPDIR");
+	char dir[2048];
+	pid_t parent, pid;
+	int status;
+
+	if (geteuid()) {
+		fprintf(stderr, "skipped: file systems are mounted by root only\n");
+		return SKIPPED;
+	}
+	snprintf(dir, sizeof dir, "%s/dmm-%s-XXXXXX", tmp ? tmp : "/var/tmp", name);
+	if (!mkdtemp(dir)) {
+		perror(dir);
+		return 1;
+	}
+	parent = getpid();
+	pid = fork();
+	if (!pid)
+		exit(child(dir, parent, first, all_on));
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		status = 1;
+	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }

@@ -30,4 +30,11 @@ int disk_private(const char *dir);
 void disk_mount(const char *dir, const char *kind, char *path, unsigned n);
 void disk_umount(const char *path);
 
+/*
+ * A whole test program: in a process and a namespace of its own, with a directory that goes at the end, first(dir) (may be NULL), then
+ * all_on() for ext4, xfs and btrfs; both return how many tests failed.  Returns the program's exit status, 77 = skipped
+ * when not root.
+ */
+int disk_everywhere(const char *name, int (*first)(const char *dir), int (*all_on)(const char *dir, const char *kind));
+
 #endif
