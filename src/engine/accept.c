@@ -120,7 +120,7 @@ static int back_to_work(struct quarantine *t, struct eobj *o)
 {
 	fhcache_put(t->en->fhs, t->row.oid, &t->fh);
 	if (o->type == CATALOG_REG)	/* of no bytes: whole already */
-		fetch_finish_if_whole(o);
+		finish_if_whole(o);
 	mover_fresh(t->en, o);
 	return 0;
 }

@@ -209,7 +209,7 @@ static int need_all(struct eobj *o, enum wait_cond cond, struct access_wait *w)
 	pthread_mutex_unlock(&o->en->mu);
 	fetch_launch(&planned);
 	if (whole) {
-		fetch_finish_if_whole(o);
+		finish_if_whole(o);
 		eobj_put(o);
 	}
 	return r;
@@ -351,7 +351,7 @@ void access_change_end(struct eobj *o)
 	pthread_mutex_unlock(&o->en->mu);
 	wakes_fire(&k);
 	fetch_launch(&planned);
-	fetch_finish_if_whole(o);
+	finish_if_whole(o);
 	eobj_put(o);
 }
 

@@ -369,7 +369,7 @@ void fetch_plan(struct eobj *o, uint32_t chunk, enum source_lane lane, struct li
 void fetch_plan_all(struct eobj *o, enum source_lane lane, unsigned window, struct list *out);
 void fetch_launch(struct list *planned);
 void fetch_unfreeze(struct eobj *o, struct list *out);	/* mu held */
-void fetch_finish_if_whole(struct eobj *o);	/* mu not held */
+void finish_if_whole(struct eobj *o);	/* finish.c; mu not held */
 /* D7: how the source differs from what was promised, one line; NULL: not at all. */
 const char *fetch_difference(const struct promise *p, const struct source_attr *a);
 

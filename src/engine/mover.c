@@ -246,7 +246,7 @@ static bool start_fetch(struct mover *m)
 		whole = !o->content.left || is_here(o);
 		pthread_mutex_unlock(&en->mu);
 		if (whole) {	/* truncated by an application before a crash */
-			fetch_finish_if_whole(o);
+			finish_if_whole(o);
 			eobj_put(o);
 			return true;
 		}
