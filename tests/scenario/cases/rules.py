@@ -240,7 +240,7 @@ def emptiness(s):
             act()
             s.complain("a directory with files was replaced or removed as empty")
         except OSError as error:
-            s.expect(error.errno == errno.ENOTEMPTY, error)
+            s.expect(error.errno in (errno.ENOTEMPTY, errno.EEXIST), error)	# xfs says EEXIST to a rename
     run.release_background()
     s.finish(run=run)
 
@@ -584,15 +584,14 @@ def check_source(s):
 
 @story("D7 the directory changes while it is listed", "rule.same-directory skip")
 def same_directory(s):
-    """What comes into the directory between the first page and the last (the root's two are before them) must not be missed."""
+    """What comes into the directory between its first page and its last must not be missed."""
     os.mkdir(s.source + "/d")
     for i in range(300):
         os.close(os.open("%s/d/%06d" % (s.source, i), os.O_CREAT | os.O_WRONLY))
-    run = s.run("list.page stop after=2 times=1", hold=False)
-    wait_stopped(run.worker)
+    run = s.run(hold=False, faults="readdir name=d after=1 count=1 delay=3s")
+    run.wait_for("status", 30, lambda status: status["source"]["ops"]["background"]["readdir"] >= 3)	# two of the root, one of d
     for i in range(200):
         os.close(os.open("%s/d/late-%d" % (s.source, i), os.O_CREAT | os.O_WRONLY))
-    os.kill(run.worker, signal.SIGCONT)
     s.finish(run=run)
 
 
@@ -650,6 +649,9 @@ def one_writer(s):
 
 # ---- telling them ----
 
+_TRIES = 3
+
+
 def _tell(e, function, kind, off, state_apart):
     with Story(e, kind, off, state_apart) as s:
         function(s)
@@ -667,7 +669,8 @@ def _both(e, kind, everything, rule, function, off, kinds, punished, state_apart
     failure = "%s: %s" % (rule, "; ".join(wrong)) if wrong else None
     without = "-"
     if off and kind in punished and (everything or kind == "ext4" or punished != _EVERY):
-        found = _tell(e, function, kind, off, state_apart)
+        # A flush of the program's own, every 5 s, may happen to save what the missing rule would lose.
+        found = next(filter(None, (_tell(e, function, kind, off, state_apart) for _ in range(_TRIES))), None)
         without = "without the rule: " + (found[0].replace("\n", " ")[:100] if found else "NOTHING WRONG")
         if not found:
             failure = failure or "%s: not caught without the rule (%s)" % (rule, off)
