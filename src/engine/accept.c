@@ -116,13 +116,12 @@ static int renew(struct eobj *o, const struct source_attr *a)
 	return r;
 }
 
-static int back_to_work(struct quarantine *t, struct eobj *o)
+static void back_to_work(struct quarantine *t, struct eobj *o)
 {
 	fhcache_put(t->en->fhs, t->row.oid, &t->fh);
 	if (o->type == CATALOG_REG)	/* of no bytes: whole already */
 		finish_if_whole(o);
 	mover_fresh(t->en, o);
-	return 0;
 }
 
 /* The mark says the new size again; if that fails or is lost, no limit is as good. */
@@ -143,7 +142,8 @@ static int take_up(struct quarantine *t)
 	if (t->o->type == CATALOG_REG)
 		tell_limit(t);
 	engine_changed(t->en, &t->o->th);
-	return back_to_work(t, t->o);
+	back_to_work(t, t->o);
+	return 0;
 }
 
 /* Another inode: what is in memory of the old one is forgotten. */

@@ -431,7 +431,8 @@ int admit_sweep(struct engine *en, struct eobj *dir, int dirfd)
 		return r;
 	}
 	while ((errno = 0, de = readdir(d)))
-		if (!is_dots(de->d_name) && !fstatat(dirfd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) && target_is_torn(en->target, &st))
+		if (!is_dots(de->d_name) && !fstatat(dirfd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) &&
+		    target_is_torn(en->target, &st))
 			sweep_name(en, dir, dirfd, de->d_name);
 	return -errno;
 }
